@@ -1,0 +1,77 @@
+"""The model handle over ComfyUI's ModelPatcher, by its own extension points only."""
+
+from typing import Any
+
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import PatcherInjection
+from torch import Tensor
+
+from ..sampling.windows import Windows
+from ..temporal.pattern_attention import self_attention_patch
+from ..temporal.patterns import Pattern
+from ..temporal.slots import LAYERS, Site, Slot, insert_slots, remove_slots, run_slot, site_channels, transformer_sites
+from ..temporal.unet import SpaceTimeUNet
+from .comfyui_windows import WindowHandler
+from .host import Motion
+
+KEY = "framewright"
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """The attention function that the host was started with."""
+    return optimized_attention(q, k, v, heads, mask=mask)
+
+
+class _Shared:
+    """A layer set that stays one object through the host's deep copies of its options."""
+
+    def __init__(self, layers: Any) -> None:
+        self._layers = layers
+
+    def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
+        return self._layers(site, h, options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
+
+
+class ComfyModel:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def clone(self) -> "ComfyModel":
+        return ComfyModel(self.model.clone())
+
+    @property
+    def _unet(self) -> Any:
+        return self.model.get_model_object("diffusion_model")
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return self.model.model_options["transformer_options"]
+
+    def sites(self) -> dict[Site, int]:
+        return site_channels(self._unet)
+
+    def insert_layers(self, motion: Motion) -> None:
+        layers = self._options.get(LAYERS, ())
+        self._options[LAYERS] = (*layers, _Shared(motion.model))
+        self.model.set_additional_models(f"{KEY}_{len(layers)}", [motion.weights])
+        if not isinstance(self._unet, SpaceTimeUNet) and not layers:
+            self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
+            self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))
+
+    def set_attention(self, pattern: Pattern) -> None:
+        for kind, number in transformer_sites(self._unet):
+            self.model.set_model_attn1_replace(self_attention_patch(pattern, attention), kind, number)
+
+    def set_windows(self, windows: Windows) -> None:
+        self.model.model_options["context_handler"] = WindowHandler(windows)
+
+
+def _inject(patcher: Any) -> None:
+    insert_slots(patcher.model.diffusion_model)
+
+
+def _eject(patcher: Any) -> None:
+    remove_slots(patcher.model.diffusion_model)

@@ -1,0 +1,15 @@
+"""Between the host's IMAGE tensors and the arrays that pictures are drawn on."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def image(picture: np.ndarray) -> Tensor:
+    """A picture [H, W, 3] as an IMAGE of one frame."""
+    return torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None].clamp(0, 1)
+
+
+def frames_of(images: Tensor) -> np.ndarray:
+    """An IMAGE's frames as float32 [F, H, W, 3]."""
+    return images[..., :3].float().cpu().numpy()

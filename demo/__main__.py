@@ -1,0 +1,54 @@
+"""`python demo train all`: train the demo models; `python demo evaluate`: judge what they render."""
+
+import argparse
+import json
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.modules["framewright"] = package = types.ModuleType("framewright")
+package.__path__ = [str(ROOT)]
+
+import torch  # noqa: E402
+from framewright.demo import files, recipes  # noqa: E402
+from framewright.demo.text import WordEncoder  # noqa: E402
+from framewright.demo.vae import SmallVAE  # noqa: E402
+from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
+
+
+def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    count = steps or recipes.STEPS[name]
+    if name == "vae":
+        vae, record = recipes.train_vae(seed, folder, count, device)
+        made = {"vae": vae}
+    else:
+        vae = files.load("vae", SmallVAE()).to(device)
+    if name == "image":
+        unet, words, record = recipes.train_image(seed, folder, count, device, vae)
+        made = {"image": unet, "text": words}
+    if name == "motion":
+        unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
+        words = files.load("text", WordEncoder()).to(device)
+        motion, record = recipes.train_motion(seed, folder, count, device, vae, unet, words)
+        made = {"motion": motion}
+    for part, module in made.items():
+        print(files.save(part, module, {"format": "pt", "framewright": part}))
+    (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    trains = commands.add_parser("train", help="train a model from a seed; taken up again where it was stopped")
+    trains.add_argument("model", choices=["all", *recipes.STEPS])
+    trains.add_argument("--seed", type=int, default=1)
+    trains.add_argument("--steps", type=int, help="other than the recipe's")
+    trains.add_argument("--checkpoints", type=Path, default=ROOT / "build" / "training")
+    options = parser.parse_args()
+    for name in recipes.STEPS if options.model == "all" else [options.model]:
+        train(name, options.seed, options.checkpoints, options.steps)
+
+
+main()

@@ -1,0 +1,44 @@
+"""The shipped demo models: their shapes, and their safetensors in half precision."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import FramewrightError
+from ..temporal.motion import MotionParams
+from ..temporal.unet import UNetParams
+from .text import WIDTH
+from .world import FRAMES
+
+UNET = UNetParams(
+    model_channels=64, channel_mult=(1, 1.5, 2), num_res_blocks=1, attention_levels=(1, 2),
+    context_dim=WIDTH, head_channels=32, norm_groups=16,
+)  # fmt: skip
+MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
+FOLDER = Path(__file__).parent / "models"
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def save(name: str, module: nn.Module, metadata: dict[str, str], folder: Path = FOLDER) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    save_file({k: v.detach().cpu().half().contiguous() for k, v in module.state_dict().items()}, path, metadata)
+    return path
+
+
+def load(name: str, module: Module, folder: Path = FOLDER) -> Module:
+    """Fill `module` with a demo model's weights, as float32, ready for use."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise FramewrightError(f"demo model: {path.name} is not in {folder}; `python demo train {name}` makes it")
+    try:
+        module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    except Exception as error:
+        raise FramewrightError(f"demo model: {path.name} is not the file expected: {error}") from error
+    bad = [key for key, value in module.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise FramewrightError(f"demo model: {path.name} holds values that are not finite, in {bad[0]}")
+    return module.eval().requires_grad_(False)

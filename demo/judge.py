@@ -1,0 +1,198 @@
+"""Says from the pictures alone what a clip of the shapes world shows, and how steadily it moves."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from .judge_motion import judge_motion
+from .render import mask
+from .world import COLOURS, FRAMES, SHAPES, SIZE, Scene, Subject
+
+_FAINTEST = 0.25  # saturation (largest less smallest channel) below which a picture holds no shape
+_SMALLEST = 25.0  # square pixels
+_ALIKE = 0.75  # least likeness to a shape: true clips have 0.89 and more, noise 0.67 and less
+_GRID = 40  # side of a normalised outline
+_REACH = 1.4  # half its side, in square roots of the shape's area
+_SYMMETRY = {"circle": 0, "square": 90, "triangle": 120, "star": 72, "stick figure": 360}  # degrees
+_WRAP = 16  # pixels of the far side shown to the flow
+_ZOOM = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a clip shows; None where the pictures do not say."""
+
+    colour: str | None
+    shape: str | None
+    motion: str | None
+    likeness: float  # of the outline to the shape named, 0..1, mean over frames
+    track: np.ndarray  # [F, 2] x, y of the shape's middle on the canvas, pixels; NaN where no shape is seen
+    areas: np.ndarray  # [F], square pixels; NaN likewise
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """The shape in one frame."""
+
+    colour: str
+    x: float
+    y: float
+    area: float
+    outline: np.ndarray  # [_GRID²], of length 1
+
+
+def judge(frames: np.ndarray) -> Verdict:
+    """The colour, shape and motion of a clip [F, 64, 64, 3] in 0..1."""
+    sights = [_look(np.asarray(picture, np.float32)) for picture in frames]
+    seen = [i for i, sight in enumerate(sights) if sight]
+    track, areas, angles = np.full((len(sights), 2), np.nan), np.full(len(sights), np.nan), np.zeros(len(sights))
+    if len(seen) < max(1, len(sights) / 2):
+        return Verdict(None, None, None, 0.0, track, areas)
+    track[seen] = [(sights[i].x, sights[i].y) for i in seen]
+    areas[seen] = [sights[i].area for i in seen]
+    colour = Counter(sights[i].colour for i in seen).most_common(1)[0][0]
+    shape, likeness, angles[seen] = _name_shape(np.stack([sights[i].outline for i in seen]))
+    motion = judge_motion(track, areas, angles, _SYMMETRY[shape] if shape else 0)
+    return Verdict(colour, shape, motion, likeness, track, areas)
+
+
+def score(clips: Sequence[tuple[Subject, np.ndarray]]) -> dict[str, float]:
+    """How often the verdicts agree with the subjects, 0..1, and the mean warp error."""
+    verdicts = [judge(frames) for _, frames in clips]
+    pairs = list(zip(verdicts, (subject for subject, _ in clips), strict=True))
+    agreed = {
+        part: float(np.mean([getattr(verdict, part) == getattr(subject, part) for verdict, subject in pairs]))
+        for part in ("colour", "shape", "motion")
+    }
+    return {**agreed, "warp_error": float(np.mean([warp_error(frames) for _, frames in clips]))}
+
+
+def _look(picture: np.ndarray) -> _Sight | None:
+    """Finds the shape as what is coloured on the grey ground: its coverage is linear in the colour's strength."""
+    strength = picture.max(-1) - picture.min(-1)
+    peak = np.sort(strength, axis=None)[-SIZE:].mean()
+    if not peak > _FAINTEST:
+        return None
+    chroma = picture - picture.mean(-1, keepdims=True)
+    hue = np.median(chroma[strength > 0.7 * peak], axis=0)
+    coverage = np.clip(chroma @ hue / (hue @ hue), 0, 1)
+    alone = _largest(coverage)
+    area = float(alone.sum())
+    if area < _SMALLEST:
+        return None
+    rows, columns = alone.sum(1), alone.sum(0)
+    x, y = (float(side @ np.arange(2 * SIZE)) / area for side in (columns, rows))
+    colour = max(COLOURS, key=lambda name: _likeness(hue, np.array(COLOURS[name])))
+    return _Sight(colour, x % SIZE, y % SIZE, area, _normalised(alone, x, y, area))
+
+
+def _likeness(hue: np.ndarray, colour: np.ndarray) -> float:
+    grey_free = colour - colour.mean()
+    return float(hue @ grey_free / np.linalg.norm(grey_free))
+
+
+def _largest(coverage: np.ndarray) -> np.ndarray:
+    """The largest connected patch, whole, on a canvas of 2 by 2 copies [2H, 2W], where no edge cuts every copy."""
+    tiled = np.tile(coverage, (2, 2))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((tiled > 0.5).astype(np.uint8), connectivity=8)
+    if len(stats) < 2:
+        return np.zeros_like(tiled)
+    patch = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+    return tiled * cv2.dilate(patch, np.ones((3, 3), np.uint8))  # with its soft rim
+
+
+def _normalised(coverage: np.ndarray, x: float, y: float, area: float) -> np.ndarray:
+    """The shape at its middle and at unit area, as a vector [_GRID²] of length 1."""
+    step = 2 * _REACH * math.sqrt(area) / _GRID
+    first = np.array([x, y]) - step * (_GRID - 1) / 2
+    grid = np.array([[step, 0, first[0]], [0, step, first[1]]])
+    picture = cv2.warpAffine(coverage, grid, (_GRID, _GRID), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return (picture / np.linalg.norm(picture)).ravel()
+
+
+@cache
+def _templates() -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
+    """Normalised outlines [T, _GRID²], their angles [T] in degrees, and the rows of each shape."""
+    outlines: list[np.ndarray] = []
+    angles: list[float] = []
+    rows: dict[str, slice] = {}
+    for shape in SHAPES:
+        first = len(outlines)
+        poses = [("still", angle, 0.0) for angle in np.arange(0, max(_SYMMETRY[shape], 1), 6)]
+        if shape == "stick figure":
+            poses += [("up", 0.0, phase) for phase in np.linspace(0, 0.5, 8, endpoint=False)]
+        for motion, angle, phase in poses:
+            scene = Scene(
+                Subject("red", shape, motion, "plain"), x=SIZE / 2, y=SIZE / 2, angle=math.radians(angle),
+                radius=11.0, phase=phase, speed=0.0, tone=0.5, ground_phase=(0.0, 0.0),
+            )  # fmt: skip
+            alone = _largest(mask(scene, FRAMES))
+            area = float(alone.sum())
+            x, y = (float(alone.sum(axis) @ np.arange(2 * SIZE)) / area for axis in (0, 1))
+            outlines.append(_normalised(alone, x, y, area))
+            angles.append(float(angle))
+        rows[shape] = slice(first, len(outlines))
+    return np.stack(outlines), np.array(angles), rows
+
+
+def _name_shape(outlines: np.ndarray) -> tuple[str | None, float, np.ndarray]:
+    """The shape that the outlines [F, _GRID²] fit best together, if well, how well, and its angle in each, degrees."""
+    templates, angles, rows = _templates()
+    fits = outlines @ templates.T
+    likeness = {shape: float(fits[:, rows[shape]].max(1).mean()) for shape in SHAPES}
+    shape = max(likeness, key=likeness.__getitem__)
+    turned = angles[rows[shape]][fits[:, rows[shape]].argmax(1)]
+    return shape if likeness[shape] > _ALIKE else None, likeness[shape], turned
+
+
+def warp_error(frames: np.ndarray) -> float:
+    """How much the pictures change beyond motion: the mean of `warp_errors`; 0 for a clip of one frame."""
+    errors = warp_errors(frames)
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def warp_errors(frames: np.ndarray) -> list[float]:
+    """Mean absolute difference of each frame [H, W, 3] in 0..1 and the next one warped back onto it.
+
+    The flow comes from the pictures (dense inverse search, Kroeger et al. 2016). Pixels whose way there and back
+    does not close are left out (Sundaram et al. 2010).
+    """
+    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    rim = ((_WRAP, _WRAP), (_WRAP, _WRAP), (0, 0))
+    wide = [np.pad(np.asarray(picture, np.float32), rim, mode="wrap") for picture in frames]
+    seen = [_visible(picture) for picture in wide]
+    errors = []
+    for now, then, seen_now, seen_then in zip(wide[:-1], wide[1:], seen[:-1], seen[1:], strict=True):
+        there, back = _flow(finder, seen_now, seen_then), _flow(finder, seen_then, seen_now)
+        returned = _pull(back, there)
+        gap = ((there + returned) ** 2).sum(-1)
+        closed = gap < 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1)) + 0.5
+        inside = np.zeros_like(closed)
+        inside[_WRAP:-_WRAP, _WRAP:-_WRAP] = True
+        kept = closed & inside if (closed & inside).any() else inside
+        errors.append(float(np.abs(_pull(then, there) - now)[kept].mean()))
+    return errors
+
+
+def _visible(picture: np.ndarray) -> np.ndarray:
+    """Eight bits in which a shape stands out from a ground of the same brightness: half brightness, half colour."""
+    light = picture.mean(-1) + picture.max(-1) - picture.min(-1)
+    large = cv2.resize(light, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_CUBIC)
+    return np.clip(large * 127.5, 0, 255).astype(np.uint8)
+
+
+def _flow(finder: cv2.DISOpticalFlow, now: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Displacements [H, W, 2] in pixels."""
+    flow = finder.calc(now, then, None)
+    return cv2.resize(flow, None, fx=1 / _ZOOM, fy=1 / _ZOOM, interpolation=cv2.INTER_AREA) / _ZOOM
+
+
+def _pull(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """What stands in `values` [H, W, C] where the flow leads from each pixel."""
+    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+    return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,161 @@
+"""How each demo model is trained: data drawn from the shapes world, a loss, and the step counts of the shipped files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..temporal.motion import MotionModel
+from ..temporal.slots import FRAMES as CALL_FRAMES
+from ..temporal.slots import LAYERS, Site
+from ..temporal.unet import SpaceTimeUNet
+from . import render
+from .fit import Draw, fit
+from .files import MOTION, UNET
+from .text import WordEncoder
+from .vae import SmallVAE
+from .world import FRAMES, MOTIONS, Scene, Subject, subjects
+
+STEPS = {"vae": 2200, "image": 4500, "motion": 2600}
+
+_TRAINED_ON = [s for s in subjects() if not s.held_out]
+
+
+def _subject(draw: Draw) -> Subject:
+    return _TRAINED_ON[draw.numbers.integers(len(_TRAINED_ON))]
+
+
+def _caption(subject: Subject, draw: Draw) -> str:
+    """Mostly the caption; at times without its ground, and for one in ten the empty prompt of guidance."""
+    chance = draw.numbers.uniform()
+    return "" if chance < 0.1 else subject.caption(with_ground=chance > 0.25)
+
+
+def _pixels(pictures: list[np.ndarray]) -> Tensor:
+    """Pictures [H, W, 3] in 0..1 to [F, 3, H, W] in −1..1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() * 2 - 1
+
+
+def _still(scene: Scene, draw: Draw) -> np.ndarray:
+    return render.frame(scene, int(draw.numbers.integers(FRAMES)))
+
+
+def alphas_cumprod() -> Tensor:
+    """The host's noise schedule for latent diffusion: 1000 scaled-linear betas (Rombach et al. 2022)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def diffuse(latents: Tensor, steps: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B]."""
+    alpha = alphas_cumprod().to(latents)[steps].view(-1, 1, 1, 1)
+    noise = draw.randn_like(latents)
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+
+
+class MotionProbe(nn.Module):
+    """Asks the features of every site for the caption's motion.
+
+    A still picture says nothing of how things move, so an image model learns to pass over the motion words, and
+    nothing of them reaches a motion module. Trained beside the image model and then thrown away, this linear probe
+    keeps them readable where motion modules will sit.
+    """
+
+    def __init__(self, motion: MotionModel) -> None:
+        super().__init__()
+        channels = {site: motion.at(site).norm.num_channels for site in motion.sites}
+        self.reads = nn.ModuleDict({
+            _name(site): nn.Sequential(nn.GroupNorm(32, c, affine=False), nn.Conv2d(c, len(MOTIONS), 1))
+            for site, c in channels.items()
+        })  # fmt: skip
+
+    def listen(self, wanted: Tensor, heard: list[Tensor]):  # noqa: ANN201 - a layer set, see temporal.slots
+        """A layer set that changes nothing and adds each site's loss against motions [B] (−1: not asked)."""
+
+        def layers(site: Site, h: Tensor, _: dict) -> Tensor:
+            logits = self.reads[_name(site)](h)
+            target = wanted[:, None, None].expand(-1, *h.shape[2:])
+            heard.append(F.cross_entropy(logits, target, ignore_index=-1))
+            return h
+
+        return layers
+
+
+def _name(site: Site) -> str:
+    return f"{site[0]}_{site[1]}"
+
+
+def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVAE, dict]:
+    torch.manual_seed(seed)
+    vae = SmallVAE().to(device)
+
+    def loss(draw: Draw) -> Tensor:
+        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(24)]
+        pixels = _pixels([_still(scene, draw) for scene in scenes]).to(device)
+        mean, logvar = vae.moments(pixels)
+        restored = vae.decoder(mean + (0.5 * logvar).exp() * draw.randn_like(mean))
+        divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+        error = restored - pixels
+        return error.abs().mean() + 2 * error.pow(2).mean() + 2e-4 * divergence
+
+    record = fit("vae", vae, loss, steps, 2e-3, seed, folder)
+    draw = Draw.of(seed, steps)
+    with torch.no_grad():
+        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(512)]
+        latents = vae.encode(_pixels([_still(scene, draw) for scene in scenes]).to(device))
+        vae.mean.copy_(latents.mean((0, 2, 3), keepdim=True))
+        vae.std.copy_(latents.std((0, 2, 3), keepdim=True))
+    return vae, record
+
+
+def train_image(
+    seed: int, folder: Path, steps: int, device: str, vae: SmallVAE
+) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
+    torch.manual_seed(seed)
+    unet, words = SpaceTimeUNet(UNET).to(device), WordEncoder().to(device)
+    probe = MotionProbe(MotionModel(MOTION)).to(device)
+    nn.init.zeros_(unet.out[2].weight)
+
+    def loss(draw: Draw) -> Tensor:
+        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(64)]
+        captions = [_caption(scene.subject, draw) for scene in scenes]
+        with torch.no_grad():
+            latents = vae.encode(_pixels([_still(scene, draw) for scene in scenes]).to(device))
+        at = torch.randint(0, 1000, (len(scenes),), generator=draw.noise).to(device)
+        noised, target = diffuse(latents, at, draw)
+        asked = [MOTIONS.index(s.subject.motion) if c else -1 for s, c in zip(scenes, captions, strict=True)]
+        heard: list[Tensor] = []
+        options = {LAYERS: (probe.listen(torch.tensor(asked, device=device), heard),)}
+        predicted = unet(noised, at, words.encode(captions), transformer_options=options)
+        return F.mse_loss(predicted, target) + 0.02 * torch.stack(heard).mean()
+
+    record = fit("image", nn.ModuleList([unet, words, probe]), loss, steps, 1.2e-3, seed, folder)
+    return unet, words, record
+
+
+def train_motion(
+    seed: int, folder: Path, steps: int, device: str, vae: SmallVAE, unet: SpaceTimeUNet, words: WordEncoder
+) -> tuple[MotionModel, dict]:
+    torch.manual_seed(seed)
+    motion, clips = MotionModel(MOTION).to(device), 4
+    for site in motion.sites:
+        nn.init.zeros_(motion.at(site).proj_out.weight)
+        nn.init.zeros_(motion.at(site).proj_out.bias)
+    unet.requires_grad_(False)
+    words.requires_grad_(False)
+
+    def loss(draw: Draw) -> Tensor:
+        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(clips)]
+        captions = [_caption(scene.subject, draw) for scene in scenes]
+        with torch.no_grad():
+            latents = vae.encode(_pixels([p for scene in scenes for p in render.frames(scene)]).to(device))
+            context = words.encode(captions).repeat_interleave(FRAMES, 0)
+        at = torch.randint(0, 1000, (clips,), generator=draw.noise).to(device).repeat_interleave(FRAMES)
+        noised, target = diffuse(latents, at, draw)
+        options = {LAYERS: (motion,), CALL_FRAMES: FRAMES}
+        return F.mse_loss(unet(noised, at, context, transformer_options=options), target)
+
+    record = fit("motion", motion, loss, steps, 1e-3, seed, folder)
+    return motion, record

@@ -1,0 +1,84 @@
+"""The built-in host's MODEL: a space-time UNet, its noise schedule, and what nodes have set on it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bridge.host import Motion
+from ..errors import FramewrightError
+from ..sampling.windows import Windows, nearest_step
+from ..temporal.parts import sdpa
+from ..temporal.pattern_attention import self_attention_patch
+from ..temporal.patterns import Pattern
+from ..temporal.slots import FRAMES, LAYERS, Site, site_channels, transformer_sites
+from ..temporal.unet import SpaceTimeUNet
+from .schedules import NoiseSchedule
+
+WINDOWS_A_CALL = 8
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """Never changed: a node that sets something makes another, over the same network."""
+
+    unet: SpaceTimeUNet
+    schedule: NoiseSchedule
+    options: dict[str, Any] = field(default_factory=dict)
+    windows: Windows | None = None
+
+    def predict(self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None) -> list[Tensor]:
+        """Denoised x [F, 4, h, w] at noise level sigma, once for each conditioning; `sigmas` is the whole schedule."""
+        if self.windows is None or x.shape[0] <= self.windows.length:
+            return self._denoise(x, sigma, conds, {})
+        level = float(sigma.flatten()[0])
+
+        def call(part: Tensor, frames: Tensor) -> list[Tensor]:
+            return self._denoise(part, sigma.flatten()[0], conds, {FRAMES: self.windows.length})
+
+        return self.windows.denoise(x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
+
+    def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
+        count, batch = len(conds), x.shape[0]
+        context = torch.cat([_context(cond).expand(batch, -1, -1) for cond in conds])
+        levels = sigma.to(x).expand(batch)
+        options = {**self.options, "cond_or_uncond": list(range(count)), "sigmas": levels, **told}
+        times = self.schedule.timestep(levels).float().repeat(count)
+        scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
+        with torch.no_grad():
+            outputs = self.unet(scaled, times, context, transformer_options=options)
+        return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
+
+
+def _context(cond: list) -> Tensor:
+    if len(cond) != 1 or set(cond[0][1]) - {"pooled_output"}:
+        raise FramewrightError(
+            "conditioning: combined, masked or controlled conditioning came; the built-in host takes one plain prompt, "
+            "the rest needs ComfyUI"
+        )
+    return cond[0][0]
+
+
+class EmbeddedHandle:
+    def __init__(self, model: EmbeddedModel) -> None:
+        self.model = model
+
+    def clone(self) -> "EmbeddedHandle":
+        return EmbeddedHandle(self.model)
+
+    def sites(self) -> dict[Site, int]:
+        return site_channels(self.model.unet)
+
+    def _set(self, key: str, value: Any) -> None:
+        self.model = replace(self.model, options={**self.model.options, key: value})
+
+    def insert_layers(self, motion: Motion) -> None:
+        self._set(LAYERS, (*self.model.options.get(LAYERS, ()), motion.model))
+
+    def set_attention(self, pattern: Pattern) -> None:
+        patch = self_attention_patch(pattern, sdpa)
+        self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
+
+    def set_windows(self, windows: Windows) -> None:
+        self.model = replace(self.model, windows=windows)

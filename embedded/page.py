@@ -1,0 +1,226 @@
+"""The page's graph: nodes, links, subgraphs, and where a node's input really comes from.
+
+Version 0.4 of the format writes a link as a list, version 1 as an object; otherwise they agree. A link may
+pass reroutes, bypassed nodes and subgraph borders before it reaches the node that makes the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import FramewrightError
+
+MUTED, BYPASSED = 2, 4
+VIRTUAL = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
+
+Node = dict[str, Any]
+
+
+def label(node: Node) -> str:
+    """How errors call a node: its class, its id, and its title where it has one."""
+    title = node.get("title")
+    named = f" '{title}'" if title and title != node.get("type") else ""
+    return f"{node.get('type')} (#{node.get('id')}{named})"
+
+
+@dataclass(frozen=True)
+class Link:
+    """From an output of a node to an input of another; ids are strings."""
+
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The end of a link: an output of a node that runs, or the value of a widget on a subgraph's frame."""
+
+    node: str = ""
+    slot: int = 0
+    value: Any = None
+    is_value: bool = False
+
+
+class Graph:
+    """One level of a workflow: its nodes and links."""
+
+    def __init__(self, content: dict[str, Any], name: str) -> None:
+        self.name = name
+        nodes, links = content.get("nodes"), content.get("links", [])
+        if not isinstance(nodes, list) or not all(
+            isinstance(n, dict) and "id" in n and "type" in n for n in nodes
+        ):
+            raise FramewrightError(f"{name}: 'nodes' must be a list of objects with an 'id' and a 'type'")
+        if not isinstance(links, list):
+            raise FramewrightError(f"{name}: 'links' is a {type(links).__name__}, expected a list")
+        self.nodes: dict[str, Node] = {}
+        for node in nodes:
+            if str(node["id"]) in self.nodes:
+                raise FramewrightError(f"{name}: two nodes have the id {node['id']}")
+            self.nodes[str(node["id"])] = node
+        self.links = dict(self._link(one) for one in links if one is not None)
+
+    def _link(self, one: Any) -> tuple[int, Link]:
+        names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+        try:
+            values = [one[name] for name in names] if isinstance(one, dict) else one[:5]
+            number, origin, origin_slot, target, target_slot = values
+            return int(number), Link(str(origin), int(origin_slot), str(target), int(target_slot))
+        except (KeyError, TypeError, ValueError):
+            raise FramewrightError(
+                f"{self.name}: link {one!r} is neither [id, from, slot, to, slot, type] nor such an object"
+            ) from None
+
+
+@dataclass
+class Scope:
+    """A graph in its place: the root, or the inside of one subgraph node with the scope around that node."""
+
+    graph: Graph
+    subgraphs: dict[str, dict[str, Any]]
+    path: tuple[str, ...] = ()
+    outer: Scope | None = None
+    frame: Node | None = None
+    inner: dict[str, Scope] = field(default_factory=dict)
+
+    def id_of(self, node: Node) -> str:
+        return ":".join([*self.path, str(node["id"])])
+
+    def is_subgraph(self, node: Node) -> bool:
+        return node["type"] in self.subgraphs
+
+    def enter(self, node: Node) -> Scope:
+        """The inside of a subgraph node."""
+        key = str(node["id"])
+        if key not in self.inner:
+            around: Scope | None = self
+            while around is not None:
+                if around.frame is not None and around.frame["type"] == node["type"]:
+                    raise FramewrightError(f"subgraph {label(node)} contains itself")
+                around = around.outer
+            graph = Graph(self.subgraphs[node["type"]], f"subgraph {label(node)}")
+            self.inner[key] = Scope(graph, self.subgraphs, (*self.path, key), self, node)
+        return self.inner[key]
+
+    def walk(self) -> Iterator[tuple[Scope, Node]]:
+        """Every node that takes part in a run, subgraphs opened, with the scope that it lies in."""
+        for node in self.graph.nodes.values():
+            if node.get("mode", 0) in (MUTED, BYPASSED):
+                continue
+            if self.is_subgraph(node):
+                yield from self.enter(node).walk()
+            else:
+                yield self, node
+
+    def source(
+        self, node: Node, slot: int, wanted: str | None = None, seen: tuple[str, ...] = ()
+    ) -> Source | None:
+        """What feeds input `slot` of a node; None if nothing does, as behind a muted node.
+
+        Raises FramewrightError for a link that is not in the graph, and for a circle of reroutes.
+        """
+        step = f"{self.id_of(node)}.{slot}"
+        if step in seen:
+            raise FramewrightError(
+                f"{label(node)}: its input leads back to itself: {' <- '.join([*seen, step])}"
+            )
+        inputs = node.get("inputs") or []
+        if slot >= len(inputs) or inputs[slot].get("link") is None:
+            return None
+        link = self.graph.links.get(inputs[slot]["link"])
+        if link is None:
+            name = inputs[slot].get("name")
+            raise FramewrightError(
+                f"{label(node)}, input {name}: link {inputs[slot]['link']} is not in the workflow"
+            )
+        kind = wanted or str(inputs[slot].get("type", "*"))
+        if link.origin == SUBGRAPH_INPUT and self.outer is not None and self.frame is not None:
+            return self._from_frame(link.origin_slot, kind, (*seen, step))
+        origin = self.graph.nodes.get(link.origin)
+        if origin is None:
+            name = inputs[slot].get("name")
+            raise FramewrightError(
+                f"{label(node)}, input {name}: it is linked to node #{link.origin}, which is not there"
+            )
+        return self.output(origin, link.origin_slot, kind, (*seen, step))
+
+    def output(self, node: Node, slot: int, wanted: str, seen: tuple[str, ...]) -> Source | None:
+        """The node behind output `slot`, as an input of type `wanted` sees it."""
+        mode = node.get("mode", 0)
+        if mode == MUTED:
+            return None
+        if mode == BYPASSED:
+            through = _bypass(node, slot, wanted)
+            return None if through is None else self.source(node, through, None, seen)
+        if self.is_subgraph(node):
+            inside = self.enter(node)
+            for link in inside.graph.links.values():
+                if link.target == SUBGRAPH_OUTPUT and link.target_slot == slot:
+                    if link.origin not in inside.graph.nodes:
+                        raise FramewrightError(
+                            f"{inside.graph.name}: an output is linked to a node not in it"
+                        )
+                    return inside.output(inside.graph.nodes[link.origin], link.origin_slot, wanted, seen)
+            return None
+        if node["type"] in VIRTUAL:
+            return self.source(node, slot, wanted, seen) if node["type"] == "Reroute" else None
+        return Source(self.id_of(node), slot)
+
+    def _from_frame(self, slot: int, kind: str, seen: tuple[str, ...]) -> Source | None:
+        """What feeds the subgraph node's own input: a link outside, or the widget shown on its frame."""
+        frame, outer = self.frame, self.outer
+        if frame is None or outer is None:
+            return None
+        declared = self.subgraphs[frame["type"]].get("inputs", [])
+        if slot >= len(declared):
+            raise FramewrightError(f"{self.graph.name}: it has no input {slot}")
+        name = declared[slot].get("name")
+        inputs = frame.get("inputs") or []
+        index = next((i for i, one in enumerate(inputs) if one.get("name") == name), None)
+        if index is None:
+            return None
+        if inputs[index].get("link") is not None:
+            return outer.source(frame, index, None, seen)
+        shown = [one.get("name") for one in inputs if one.get("widget")]
+        values = frame.get("widgets_values") or []
+        if name in shown and isinstance(values, list) and shown.index(name) < len(values):
+            return Source(value=values[shown.index(name)], is_value=True)
+        return None
+
+
+def root(workflow: dict[str, Any]) -> Scope:
+    """The scope of a whole workflow."""
+    definitions = (workflow.get("definitions") or {}).get("subgraphs") or []
+    return Scope(Graph(workflow, "workflow"), {one["id"]: one for one in definitions})
+
+
+def types_match(one: str, other: str) -> bool:
+    """Whether two socket types connect: equal, either is any, or two lists of types share one."""
+    if "*" in (one, other) or "" in (one, other):
+        return True
+    return bool(set(one.upper().split(",")) & set(other.upper().split(",")))
+
+
+def _bypass(node: Node, slot: int, wanted: str) -> int | None:
+    """The input that replaces output `slot` of a bypassed node: the same slot, else the first of its type."""
+    inputs, outputs = node.get("inputs") or [], node.get("outputs") or []
+    if slot >= len(outputs):
+        return None
+    if wanted in ("*", ""):
+        return slot if slot < len(inputs) else 0
+    made = str(outputs[slot].get("type", "*"))
+    kinds = [str(one.get("type", "*")) for one in inputs]
+
+    def fits(kind: str) -> bool:
+        return types_match(kind, made) and types_match(kind, wanted)
+
+    if slot < len(kinds) and fits(kinds[slot]):
+        return slot
+    if wanted in kinds:
+        return kinds.index(wanted)
+    return next((i for i, kind in enumerate(kinds) if fits(kind)), None)

@@ -1,0 +1,128 @@
+"""A whole sampling run: noise, classifier-free guidance, masks, and what must never come out of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import FramewrightError
+from .samplers import SEEDS, Callback, Sampler, ddim
+from .schedules import NoiseSchedule
+
+
+class Model(Protocol):
+    """A MODEL of the built-in host, as far as sampling asks."""
+
+    schedule: NoiseSchedule
+
+    def predict(self, x: Tensor, sigma: Tensor, conds: list[Any]) -> list[Tensor]:
+        """One x0 for each CONDITIONING."""
+
+
+def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
+    """Noise like latents [F, C, h, w], the same on every machine.
+
+    With `batch_index` [F] a frame gets the noise of the frame of that number, whatever others are with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if batch_index is None:
+        return torch.randn(latent.shape, generator=generator).to(latent.dtype)
+    if len(batch_index) != len(latent):
+        raise FramewrightError(
+            f"latent: batch_index has {len(batch_index)} numbers for {len(latent)} frames, expected one for each"
+        )
+    drawn = [torch.randn(1, *latent.shape[1:], generator=generator) for _ in range(max(batch_index) + 1)]
+    return torch.cat([drawn[i] for i in batch_index]).to(latent.dtype)
+
+
+@dataclass(frozen=True)
+class Guider:
+    """Classifier-free guidance (Ho & Salimans 2022); at cfg 1 the negative prompt is not computed."""
+
+    model: Model
+    positive: Any
+    negative: Any
+    cfg: float
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if math.isclose(self.cfg, 1.0):
+            return self.model.predict(x, sigma, [self.positive])[0]
+        positive, negative = self.model.predict(x, sigma, [self.positive, self.negative])
+        return negative + (positive - negative) * self.cfg
+
+
+@dataclass(frozen=True)
+class _Inpaint:
+    """Keeps latents where the mask is 0: the network sees them noised, the result has them as they were."""
+
+    guider: Guider
+    mask: Tensor
+    latent: Tensor
+    noise: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        kept = self.guider.model.schedule.noise_scaling(sigma, self.noise, self.latent)
+        x0 = self.guider(x * self.mask + kept * (1 - self.mask), sigma)
+        return x0 * self.mask + self.latent * (1 - self.mask)
+
+
+def fit_mask(mask: Tensor, latent: Tensor) -> Tensor:
+    """A mask [H, W], [N, H, W] or [N, 1, H, W] over latents [F, C, h, w]; fewer masks than frames go round."""
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(latent)
+    mask = F.interpolate(mask, size=latent.shape[-2:], mode="bilinear")
+    rounds = math.ceil(len(latent) / len(mask))
+    return mask.repeat(rounds, 1, 1, 1)[: len(latent)].expand_as(latent)
+
+
+@torch.no_grad()
+def sample(
+    guider: Guider,
+    noise: Tensor,
+    sampler: Sampler,
+    sigmas: Tensor,
+    latent: Tensor,
+    noise_mask: Tensor | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Latents [F, C, h, w] sampled from `latent` under `noise`, on latent's device; numbers as ComfyUI's on the CPU.
+
+    sigmas [n + 1] fall; where there are none, `latent` comes back. noise_mask is 1 where to paint. An exception from
+    `callback` ends the run. Raises FramewrightError where the model's prediction or the result is not finite.
+    """
+    if len(sigmas) == 0:
+        return latent
+    if noise.shape != latent.shape:
+        raise FramewrightError(f"noise: {tuple(noise.shape)} came, expected {tuple(latent.shape)} as latent_image has")
+    noise, sigmas, latent = noise.to(latent).float(), sigmas.to(latent.device), latent.float()
+    schedule = guider.model.schedule
+    denoise = guider if noise_mask is None else _Inpaint(
+        guider, fit_mask(noise_mask, latent), latent, _mask_noise(sampler, noise, seed)
+    )  # fmt: skip
+
+    def checked(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        _refuse_not_finite(x0, f"the model's prediction in step {step + 1} of {total}")
+        if callback is not None:
+            callback(step, x0, x, total)
+
+    highest = float(schedule.sigma_max)
+    full = float(sigmas[0]) > highest or math.isclose(float(sigmas[0]), highest, rel_tol=1e-5)
+    x = schedule.noise_scaling(sigmas[0], noise, latent, full)
+    x = sampler(denoise, x, sigmas, seed, checked)
+    _refuse_not_finite(x, f"the result of sampler {getattr(sampler, '__name__', sampler)}")
+    return schedule.inverse_noise_scaling(sigmas[-1], x)
+
+
+def _mask_noise(sampler: Sampler, noise: Tensor, seed: int) -> Tensor:
+    """Noise on the kept part: ComfyUI's ddim draws its own, every other sampler takes that of the start."""
+    return prepare_noise(noise, (seed + 1) % SEEDS).to(noise.device) if sampler is ddim else noise
+
+
+def _refuse_not_finite(x: Tensor, what: str) -> None:
+    bad = (~torch.isfinite(x)).sum().item()
+    if bad:
+        raise FramewrightError(f"{what} is not finite: {bad} of {x.numel()} latent values are NaN or infinite")

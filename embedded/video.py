@@ -1,0 +1,149 @@
+"""VIDEO values of the built-in host: frames in memory, or a file; and writing either."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from ..errors import FramewrightError
+
+FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+BT709 = 1  # FFmpeg's number of the matrix, which ComfyUI writes too
+
+
+@dataclass(frozen=True)
+class Components:
+    """Frames [F, H, W, 3] in 0..1, frames a second, and sound as {"waveform": [1, C, T], "sample_rate"}."""
+
+    images: torch.Tensor
+    frame_rate: Fraction
+    audio: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class FrameVideo:
+    """A video that was made from frames."""
+
+    components: Components
+    bit_depth: int = 8
+
+    def get_components(self) -> Components:
+        return self.components
+
+    def get_dimensions(self) -> tuple[int, int]:
+        return self.components.images.shape[2], self.components.images.shape[1]
+
+    def get_bit_depth(self) -> int:
+        return self.bit_depth
+
+
+@dataclass(frozen=True)
+class FileVideo:
+    """A video file; it is read when its frames are asked for."""
+
+    path: Path
+
+    def get_dimensions(self) -> tuple[int, int]:
+        with self._open() as container:
+            return container.streams.video[0].width, container.streams.video[0].height
+
+    def get_bit_depth(self) -> int:
+        with self._open() as container:
+            return max(part.bits for part in container.streams.video[0].format.components)
+
+    def get_components(self) -> Components:
+        with self._open() as container:
+            stream = container.streams.video[0]
+            rate = Fraction(stream.average_rate or 1)
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        if not frames:
+            raise FramewrightError(f"video: {self.path.name} has no frame that can be read")
+        images = torch.from_numpy(np.stack(frames)).float() / 255.0
+        return Components(images, rate, self._sound())
+
+    def _sound(self) -> dict[str, Any] | None:
+        with self._open() as container:
+            if not container.streams.audio:
+                return None
+            stream = container.streams.audio[0]
+            resampler = av.audio.resampler.AudioResampler(format="fltp")
+            parts = [
+                part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
+            ]
+            if not parts:
+                return None
+            return {
+                "waveform": torch.from_numpy(np.concatenate(parts, axis=1)).unsqueeze(0),
+                "sample_rate": stream.rate,
+            }
+
+    def _open(self) -> Any:
+        try:
+            container = av.open(str(self.path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise FramewrightError(f"video: {self.path.name} cannot be read: {error}") from error
+        if not container.streams.video:
+            container.close()
+            raise FramewrightError(f"video: {self.path.name} has no pictures, expected a video file")
+        return container
+
+
+Video = FrameVideo | FileVideo
+
+
+def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None = None) -> None:
+    """The video as an H.264 file in the container of its suffix, with `metadata` as JSON texts."""
+    parts, ten_bit = video.get_components(), video.get_bit_depth() >= 10
+    count, height, width = parts.images.shape[:3]
+    if width % 2 or height % 2:
+        raise FramewrightError(f"video: frames are {width} x {height}, H.264 takes even sizes only")
+    options = {"movflags": "use_metadata_tags+faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), mode="w", format=FORMATS[path.suffix[1:]], options=options) as container:
+        for key, value in metadata.items():
+            container.metadata[key] = json.dumps(value)
+        stream = container.add_stream("h264", rate=Fraction(round(parts.frame_rate * 1000), 1000))
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p10le" if ten_bit else "yuv420p"
+        stream.options = {} if crf is None else {"crf": str(crf)}
+        _mark_colours(stream.codec_context)
+        sound = None
+        if parts.audio is not None:
+            layout = "mono" if parts.audio["waveform"].shape[1] == 1 else "stereo"
+            sound = container.add_stream("aac", rate=int(parts.audio["sample_rate"]), layout=layout)
+        for image in parts.images:
+            container.mux(stream.encode(_frame(image, ten_bit, stream.pix_fmt)))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            seconds = count / parts.frame_rate
+            samples = parts.audio["waveform"][0, :2, : int(np.ceil(seconds * sound.rate))]
+            block = av.AudioFrame.from_ndarray(
+                samples.float().cpu().contiguous().numpy(), format="fltp", layout=sound.layout.name
+            )
+            block.sample_rate = sound.rate
+            block.pts = 0
+            container.mux(sound.encode(block))
+            container.mux(sound.encode(None))
+
+
+def _frame(image: torch.Tensor, ten_bit: bool, pix_fmt: str) -> av.VideoFrame:
+    top, kind, name = (65535, np.uint16, "rgb48le") if ten_bit else (255, np.uint8, "rgb24")
+    pixels = (image[..., :3].float() * top).clamp(0, top).cpu().numpy().astype(kind)
+    frame = av.VideoFrame.from_ndarray(pixels, format=name).reformat(format=pix_fmt, dst_colorspace=BT709)
+    _mark_colours(frame)
+    return frame
+
+
+def _mark_colours(target: Any) -> None:
+    """Says that pixels are sRGB in BT.709, so that players need not guess."""
+    reformatter = av.video.reformatter
+    target.color_primaries = reformatter.ColorPrimaries.BT709
+    target.color_trc = reformatter.ColorTrc.IEC61966_2_1
+    target.colorspace = BT709
+    target.color_range = reformatter.ColorRange.MPEG

@@ -1,0 +1,279 @@
+"""From the page's workflow JSON to the prompt that runs: what the page itself does when it queues a graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import FramewrightError
+from .page import VIRTUAL as VIRTUAL_NODES
+from .page import Node, Scope, label, root
+from .page_text import choose, fill
+from .registry import missing
+from .widgets import entries, widget_type, widget_values
+
+Prompt = dict[str, dict[str, Any]]
+ObjectInfo = dict[str, dict[str, Any]]
+
+SAVERS = frozenset(
+    {"SaveImage", "SaveVideo", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM", "SaveLatent"}
+)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A workflow or prompt file; FramewrightError names the line and column where its JSON is broken."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FramewrightError(f"{path}: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "workflow") -> dict[str, Any]:
+    """A workflow or prompt from its JSON text."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FramewrightError(
+            f"{name}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    if not isinstance(content, dict):
+        raise FramewrightError(f"{name}: expected a workflow, got a JSON {type(content).__name__}")
+    return content
+
+
+def is_prompt(content: dict[str, Any]) -> bool:
+    """Whether this already is what the page sends: nodes by id, each with its class and inputs."""
+    return bool(content) and all(isinstance(one, dict) and "class_type" in one for one in content.values())
+
+
+def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
+    """The prompt that the page would send for this workflow, in either of its formats (0.4 and 1).
+
+    Muted nodes are left out, bypassed ones and reroutes are skipped over, subgraphs are opened, and widget
+    values get their names from `object_info`. A prompt is returned as it came. Raises FramewrightError for
+    what is no workflow, nodes that `object_info` lacks, links to nowhere, and cycles.
+    """
+    if is_prompt(workflow):
+        prompt: Prompt = {str(key): {"inputs": {}, **one} for key, one in workflow.items()}
+        _check_links(prompt)
+        return prompt
+    if "nodes" not in workflow:
+        raise FramewrightError(
+            "this is neither a workflow, which has 'nodes', nor a prompt, which has 'class_type's"
+        )
+    scope = root(workflow)
+    active = list(scope.walk())
+    values: dict[str, dict[str, Any]] = {}
+    for where, node in active:
+        if node["type"] not in VIRTUAL_NODES:
+            if node["type"] not in object_info:
+                raise missing(node["type"], object_info, label(node))
+            values[where.id_of(node)] = _widgets(node, object_info[node["type"]])
+    for where, node in active:
+        if node["type"] == "PrimitiveNode":
+            _spread_primitive(where, node, values)
+    titles = _titles(active, object_info)
+    prompt = {}
+    for where, node in active:
+        if node["type"] not in VIRTUAL_NODES:
+            key = where.id_of(node)
+            inputs = _sent(node, values[key], object_info[node["type"]], titles, values)
+            prompt[key] = {
+                "inputs": {**inputs, **_linked(where, node)},
+                "class_type": node["type"],
+                "_meta": {"title": _title(node, object_info)},
+            }
+    for one in prompt.values():
+        gone = [name for name, value in one["inputs"].items() if is_link(value) and value[0] not in prompt]
+        for name in gone:
+            del one["inputs"][name]
+    _check_links(prompt)
+    return prompt
+
+
+def is_link(value: Any) -> bool:
+    """Whether a prompt's input value is a link, [node id, output]."""
+    return isinstance(value, list) and len(value) == 2
+
+
+def _title(node: Node, object_info: ObjectInfo) -> str:
+    return node.get("title") or object_info[node["type"]].get("display_name") or node["type"]
+
+
+def _widgets(node: Node, info: dict[str, Any]) -> dict[str, Any]:
+    saved = node.get("widgets_values")
+    if saved is not None and not isinstance(saved, list | dict):
+        raise FramewrightError(
+            f"{label(node)}: 'widgets_values' is a {type(saved).__name__}, expected a list or an object"
+        )
+    return widget_values(info, saved)
+
+
+def _spread_primitive(where: Scope, node: Node, values: dict[str, dict[str, Any]]) -> None:
+    """Puts a primitive's value into the widgets linked to it; it passes no reroute, as in the page."""
+    saved = node.get("widgets_values") or []
+    for link in where.graph.links.values():
+        target = where.graph.nodes.get(link.target)
+        if saved and link.origin == str(node["id"]) and target is not None:
+            inputs = target.get("inputs") or []
+            name = inputs[link.target_slot].get("name") if link.target_slot < len(inputs) else None
+            own = values.get(where.id_of(target), {})
+            if name in own:
+                own[name] = saved[0]
+
+
+def _titles(active: list[tuple[Scope, Node]], object_info: ObjectInfo) -> dict[str, str]:
+    """Node ids by the name that a file name may call them: the alias set in the page, else the title."""
+    found: dict[str, str] = {}
+    for where, node in active:
+        if node["type"] not in VIRTUAL_NODES:
+            found.setdefault(_title(node, object_info), where.id_of(node))
+    aliases: dict[str, str] = {}
+    for where, node in active:
+        alias = (node.get("properties") or {}).get("Node name for S&R")
+        if alias and node["type"] not in VIRTUAL_NODES:
+            aliases.setdefault(alias, where.id_of(node))
+    return {**found, **aliases}
+
+
+def _sent(
+    node: Node,
+    own: dict[str, Any],
+    info: dict[str, Any],
+    titles: dict[str, str],
+    values: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Widget values as they are sent: choices made, file names filled in, lists wrapped."""
+    chosen = {name for name, _, options in entries(info) if options.get("dynamicPrompts")}
+
+    def look_up(title: str, name: str) -> str | None:
+        value = values.get(titles.get(title, ""), {}).get(name)
+        return None if value is None else str(value)
+
+    sent = {}
+    for name, value in own.items():
+        if isinstance(value, str) and name in chosen:
+            value = choose(value)
+        elif isinstance(value, str) and name == "filename_prefix" and node["type"] in SAVERS:
+            value = fill(value, look_up)
+        sent[name] = {"__value__": value} if isinstance(value, list) else value
+    return sent
+
+
+def _linked(where: Scope, node: Node) -> dict[str, Any]:
+    """Inputs that come by a link."""
+    found: dict[str, Any] = {}
+    for slot, one in enumerate(node.get("inputs") or []):
+        source = where.source(node, slot)
+        if source is not None:
+            found[one["name"]] = source.value if source.is_value else [source.node, source.slot]
+    return found
+
+
+def _check_links(prompt: Prompt) -> None:
+    """FramewrightError for a link to a node that is not there, and for a cycle."""
+    feeds: dict[str, list[str]] = {}
+    for key, one in prompt.items():
+        if not isinstance(one["inputs"], dict):
+            raise FramewrightError(
+                f"node #{key}: 'inputs' is a {type(one['inputs']).__name__}, expected an object"
+            )
+        feeds[key] = [str(value[0]) for value in one["inputs"].values() if is_link(value)]
+        for name, value in one["inputs"].items():
+            if is_link(value) and str(value[0]) not in prompt:
+                raise FramewrightError(
+                    f"{describe(prompt, key)}, input {name}: linked to node #{value[0]}, which is not there"
+                )
+    done: set[str] = set()
+    for start in prompt:
+        trail: list[str] = []
+        ahead = [(start, 0)]
+        while ahead:
+            key, depth = ahead.pop()
+            del trail[depth:]
+            if key in trail:
+                circle = [*trail[trail.index(key) :], key]
+                raise FramewrightError(
+                    f"the graph runs in a circle: {' <- '.join(describe(prompt, k) for k in circle)}"
+                )
+            if key not in done:
+                trail.append(key)
+                done.add(key)
+                ahead += [(feed, depth + 1) for feed in feeds[key]]
+
+
+def describe(prompt: Prompt, key: str) -> str:
+    """How errors call a prompt's node."""
+    one = prompt[key]
+    return label({"type": one["class_type"], "id": key, "title": (one.get("_meta") or {}).get("title")})
+
+
+def set_inputs(prompt: Prompt, assignments: list[str], object_info: ObjectInfo | None = None) -> Prompt:
+    """A prompt with inputs changed by `NODE.input=value`, NODE being a node's id, title or class.
+
+    With `object_info` inputs that the prompt leaves at their default can be set too. Raises FramewrightError
+    for a malformed assignment, a node that is not there or not the only one, and an unknown input.
+    """
+    changed = {key: {**one, "inputs": dict(one["inputs"])} for key, one in prompt.items()}
+    for assignment in assignments:
+        target, equals, value = assignment.partition("=")
+        if not equals or "." not in target:
+            raise FramewrightError(f"{assignment!r}: expected NODE.input=value, as in KSampler.steps=12")
+        key, name = _find_input(changed, target, assignment, object_info)
+        changed[key]["inputs"][name] = _value(value, changed[key], name, object_info)
+    return changed
+
+
+def _find_input(
+    prompt: Prompt, target: str, assignment: str, object_info: ObjectInfo | None
+) -> tuple[str, str]:
+    parts = target.split(".")
+    splits = [(".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1, 0, -1)]
+    for called, name in splits:
+        keys = _called(prompt, called)
+        if len(keys) > 1:
+            candidates = ", ".join(describe(prompt, key) for key in keys)
+            raise FramewrightError(
+                f"{assignment!r}: several nodes are called {called!r}, use an id: {candidates}"
+            )
+        if keys:
+            known = _settable(prompt[keys[0]], object_info)
+            if name not in known:
+                raise FramewrightError(
+                    f"{assignment!r}: {describe(prompt, keys[0])} has no input {name!r} to set, "
+                    f"it has: {', '.join(known) or 'none'}"
+                )
+            return keys[0], name
+    there = ", ".join(describe(prompt, key) for key in prompt)
+    raise FramewrightError(f"{assignment!r}: no node is called {splits[0][0]!r}; there are: {there}")
+
+
+def _called(prompt: Prompt, name: str) -> list[str]:
+    if name in prompt:
+        return [name]
+    titled = [key for key, one in prompt.items() if (one.get("_meta") or {}).get("title") == name]
+    return titled or [key for key, one in prompt.items() if one["class_type"] == name]
+
+
+def _settable(node: dict[str, Any], object_info: ObjectInfo | None) -> list[str]:
+    if object_info is None:
+        return list(node["inputs"])
+    info = object_info.get(node["class_type"], {})
+    widgets = [name for name, kind, options in entries(info) if widget_type(kind, options) is not None]
+    return list(
+        dict.fromkeys(widgets + [name for name, value in node["inputs"].items() if not is_link(value)])
+    )
+
+
+def _value(text: str, node: dict[str, Any], name: str, object_info: ObjectInfo | None) -> Any:
+    """The value that a text stands for: itself for texts and choices, else what it is as JSON."""
+    info = (object_info or {}).get(node["class_type"], {})
+    kinds = {key: widget_type(kind, options) for key, kind, options in entries(info)}
+    if kinds.get(name) == "STRING" or isinstance(node["inputs"].get(name), str):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

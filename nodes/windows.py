@@ -1,0 +1,75 @@
+"""Context windows: videos longer than a model holds."""
+
+from comfy_api.v0_0_2 import io, ui
+
+from ..bridge.host import host
+from ..bridge.pictures import image
+from ..pictures.timeline import window_timeline
+from ..sampling.windows import FUSES, SCHEDULES
+from ..sampling.windows import Windows as WindowsPlan
+from .schema import Windows, schema
+
+
+class ContextWindows(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightContextWindows",
+            display_name="Context Windows",
+            category="Framewright/windows",
+            description="Samples a long video as overlapping windows of the length that the motion module holds, "
+            "fused at every step (MultiDiffusion over frames; Lumiere, 2024). Windows share model calls.",
+            search_aliases=["sliding context", "long video", "context options", "multidiffusion"],
+            inputs=[
+                io.Model.Input("model", tooltip="Model with its motion module applied."),
+                io.Int.Input("length", default=16, min=1, max=512, tooltip="Frames a window holds."),
+                io.Int.Input("overlap", default=8, min=0, max=511,
+                             tooltip="Frames a window shares with the next; less than its length."),
+                io.Combo.Input("schedule", options=list(SCHEDULES), default="standard",
+                               tooltip="standard: the same windows at each step. uniform: they start elsewhere at "
+                               "each step, so that no seam stays in place."),
+                io.Combo.Input("fuse", options=list(FUSES), default="pyramid",
+                               tooltip="How overlapping frames are averaged: pyramid counts the middle of a window "
+                               "most, uniform mean counts all alike."),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="MODEL", tooltip="The model, sampling in windows."),
+                Windows.Output("windows", display_name="WINDOWS", tooltip="For Windows Preview."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: object, length: int, overlap: int, schedule: str, fuse: str) -> io.NodeOutput:
+        windows = WindowsPlan(length, overlap, schedule, fuse)
+        handle = host().handle(model).clone()
+        handle.set_windows(windows)
+        return io.NodeOutput(handle.model, windows)
+
+
+class WindowsPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightWindowsPreview",
+            display_name="Windows Preview",
+            category="Framewright/windows",
+            description="Draws which frames each context window holds at the first sampling steps, and how much "
+            "each frame counts in it.",
+            search_aliases=["timeline", "context view"],
+            is_output_node=True,
+            inputs=[
+                Windows.Input("windows", tooltip="From Context Windows."),
+                io.Int.Input("frames", default=64, min=1, max=4096, tooltip="Frames of the video."),
+                io.Int.Input("steps", default=3, min=1, max=16, tooltip="Sampling steps to draw."),
+            ],
+            outputs=[io.Image.Output("image", display_name="IMAGE", tooltip="The picture.")],
+        )
+
+    @classmethod
+    def execute(cls, windows: WindowsPlan, frames: int, steps: int) -> io.NodeOutput:
+        plans = [windows.plan(frames, step) for step in range(steps)]
+        picture = image(window_timeline(plans, windows.weights(len(plans[0][0])), frames))
+        return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+NODES = [ContextWindows, WindowsPreview]

@@ -1,0 +1,32 @@
+"""Context windows as a picture: a row a window, a column a frame, brighter where a frame counts more."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .draw import ACCENT, FAINT, INK, box, canvas, text
+
+LEFT, TOP, ROW = 72, 40, 12
+
+
+def window_timeline(steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[float], frames: int) -> np.ndarray:
+    """Windows of one or more sampling steps, each a list of frame numbers; weights are those of a window's places."""
+    cell = max(2, min(14, 960 // frames))
+    rows = sum(len(windows) + 1 for windows in steps)
+    picture = canvas(TOP + rows * ROW + 14, LEFT + frames * cell + 16)
+    every = next(n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if n * cell >= 34)
+    for frame in range(0, frames, every):
+        text(picture, str(frame), LEFT + frame * cell, TOP - 10, 0.35, FAINT)
+        box(picture, LEFT + frame * cell, TOP - 6, 1, rows * ROW, (0.2, 0.21, 0.24))
+    text(picture, f"{frames} frames", LEFT, 16, 0.42, INK)
+    strongest, y = max(weights), TOP
+    for number, windows in enumerate(steps):
+        text(picture, f"step {number}", 10, y + ROW - 2, 0.38, INK)
+        for window in windows:
+            for place, frame in enumerate(window):
+                strength = 0.25 + 0.75 * weights[place] / strongest
+                colour = tuple(strength * a + (1 - strength) * 0.12 for a in ACCENT)
+                box(picture, LEFT + frame * cell, y, max(1, cell - 1), ROW - 3, colour)
+            y += ROW
+        y += ROW
+    return picture

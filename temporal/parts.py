@@ -1,0 +1,45 @@
+"""What a network of ours is built from: the host's layer classes and its attention function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention on [B, N, heads*d] tokens, by torch's own kernel."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Given to every constructor. `nn` has torch.nn's Linear, Conv2d, …; a host passes its weight-casting ones."""
+
+    nn: Any = torch.nn
+    attention: Attention = sdpa
+    dtype: torch.dtype | None = None
+    device: torch.device | str | None = None
+
+    def _build(self, kind: str, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        return getattr(self.nn, kind)(*args, dtype=self.dtype, device=self.device, **kwargs)
+
+    def linear(self, inputs: int, outputs: int, bias: bool = True) -> torch.nn.Module:
+        return self._build("Linear", inputs, outputs, bias=bias)
+
+    def conv2d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Module:
+        return self._build("Conv2d", inputs, outputs, size, stride=stride, padding=size // 2)
+
+    def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Module:
+        return self._build("Conv1d", inputs, outputs, size, stride=stride, padding=size // 2)
+
+    def group_norm(self, groups: int, channels: int, eps: float = 1e-5) -> torch.nn.Module:
+        return self._build("GroupNorm", groups, channels, eps=eps)
+
+    def layer_norm(self, channels: int) -> torch.nn.Module:
+        return self._build("LayerNorm", channels)

@@ -1,0 +1,88 @@
+"""Where temporal layers meet a UNet: a site after each spatial block, and what a call tells a layer.
+
+Nothing is remembered on a module. The layers themselves and all that they need to know of a call ride in
+`transformer_options`, so that two graphs over one model never disturb each other.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import FramewrightError
+
+Site = tuple[str, int]  # ("input" | "middle" | "output", number of the block)
+Layers = Callable[[Site, Tensor, dict[str, Any]], Tensor]
+
+LAYERS = "framewright_layers"  # in transformer_options: the layer sets to call at every site, in order
+FRAMES = "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
+
+
+def frame_count(batch: int, options: dict[str, Any]) -> int:
+    """Frames a clip in this call: what the context windows say, else the batch over its conditions."""
+    frames = options.get(FRAMES) or batch // max(1, len(options.get("cond_or_uncond", (0,))))
+    if batch % frames:
+        raise FramewrightError(f"temporal layers: a batch of {batch} came, expected a multiple of {frames} frames")
+    return frames
+
+
+def run_layers(site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
+    """Pass activations [B·F, C, h, w] of a site through every layer set of the call."""
+    for layers in options.get(LAYERS, ()):
+        h = layers(site, h, options)
+    return h
+
+
+class Slot(nn.Module):
+    """A place for temporal layers in a UNet that has none of its own; without weights and without state."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.site = site
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h
+
+
+def run_slot(slot: Slot, h: Tensor, emb: Tensor, context: Tensor, options: dict[str, Any], *_: Any) -> Tensor:
+    """What a host calls for a Slot (its `forward_timestep_embed_patch`)."""
+    return run_layers(slot.site, h, options)
+
+
+def site_channels(unet: nn.Module) -> dict[Site, int]:
+    """Sites of a latent-diffusion UNet and the channels each has there: every block with a ResBlock."""
+    return {site: _resblocks(block)[0].out_layers[-1].out_channels for site, block in _blocks(unet)}
+
+
+def transformer_sites(unet: nn.Module) -> list[Site]:
+    """Sites whose block holds a spatial transformer."""
+    return [site for site, block in _blocks(unet) if any(hasattr(layer, "transformer_blocks") for layer in block)]
+
+
+def insert_slots(unet: nn.Module) -> None:
+    """Give each block of a foreign UNet a Slot after its first ResBlock and transformer; harmless when repeated."""
+    for site, block in _blocks(unet):
+        if any(isinstance(layer, Slot) for layer in block):
+            continue
+        place = 2 if len(block) > 1 and hasattr(block[1], "transformer_blocks") else 1
+        block.insert(place, Slot(site))
+
+
+def remove_slots(unet: nn.Module) -> None:
+    """Take every Slot out again; harmless when repeated."""
+    for _, block in _blocks(unet):
+        for number in reversed(range(len(block))):
+            if isinstance(block[number], Slot):
+                del block[number]
+
+
+def _resblocks(block: nn.Module) -> list[nn.Module]:
+    return [layer for layer in block if hasattr(layer, "in_layers") and hasattr(layer, "out_layers")]
+
+
+def _blocks(unet: nn.Module) -> Iterator[tuple[Site, nn.Module]]:
+    groups = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
+    for kind, blocks in groups.items():
+        for number, block in enumerate(blocks):
+            if _resblocks(block):
+                yield (kind, number), block
