@@ -7,7 +7,7 @@ from comfy.patcher_extension import PatcherInjection
 from torch import Tensor
 
 from ..sampling.windows import Windows
-from ..temporal.pattern_attention import self_attention_patch
+from ..temporal.self_attention import self_attention_patch
 from ..temporal.patterns import Pattern
 from ..temporal.slots import LAYERS, Site, Slot, insert_slots, remove_slots, run_slot, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet

@@ -50,7 +50,8 @@ def judge(frames: np.ndarray) -> Verdict:
     """The colour, shape and motion of a clip [F, 64, 64, 3] in 0..1."""
     sights = [_look(np.asarray(picture, np.float32)) for picture in frames]
     seen = [i for i, sight in enumerate(sights) if sight]
-    track, areas, angles = np.full((len(sights), 2), np.nan), np.full(len(sights), np.nan), np.zeros(len(sights))
+    track, areas = np.full((len(sights), 2), np.nan), np.full(len(sights), np.nan)
+    angles = np.zeros(len(sights))
     if len(seen) < max(1, len(sights) / 2):
         return Verdict(None, None, None, 0.0, track, areas)
     track[seen] = [(sights[i].x, sights[i].y) for i in seen]
@@ -73,7 +74,7 @@ def score(clips: Sequence[tuple[Subject, np.ndarray]]) -> dict[str, float]:
 
 
 def _look(picture: np.ndarray) -> _Sight | None:
-    """Finds the shape as what is coloured on the grey ground: its coverage is linear in the colour's strength."""
+    """Finds the shape as what has colour on the grey ground; its coverage is linear in chroma."""
     strength = picture.max(-1) - picture.min(-1)
     peak = np.sort(strength, axis=None)[-SIZE:].mean()
     if not peak > _FAINTEST:
@@ -97,7 +98,7 @@ def _likeness(hue: np.ndarray, colour: np.ndarray) -> float:
 
 
 def _largest(coverage: np.ndarray) -> np.ndarray:
-    """The largest connected patch, whole, on a canvas of 2 by 2 copies [2H, 2W], where no edge cuts every copy."""
+    """The largest connected patch, on a canvas of 2 by 2 copies [2H, 2W]: no edge cuts all of them."""
     tiled = np.tile(coverage, (2, 2))
     _, labels, stats, _ = cv2.connectedComponentsWithStats((tiled > 0.5).astype(np.uint8), connectivity=8)
     if len(stats) < 2:
@@ -141,7 +142,7 @@ def _templates() -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
 
 
 def _name_shape(outlines: np.ndarray) -> tuple[str | None, float, np.ndarray]:
-    """The shape that the outlines [F, _GRID²] fit best together, if well, how well, and its angle in each, degrees."""
+    """The shape that outlines [F, _GRID²] fit best together (if well), how well, and its angle in each, degrees."""
     templates, angles, rows = _templates()
     fits = outlines @ templates.T
     likeness = {shape: float(fits[:, rows[shape]].max(1).mean()) for shape in SHAPES}
@@ -159,8 +160,8 @@ def warp_error(frames: np.ndarray) -> float:
 def warp_errors(frames: np.ndarray) -> list[float]:
     """Mean absolute difference of each frame [H, W, 3] in 0..1 and the next one warped back onto it.
 
-    The flow comes from the pictures (dense inverse search, Kroeger et al. 2016). Pixels whose way there and back
-    does not close are left out (Sundaram et al. 2010).
+    The flow comes from the pictures (dense inverse search, Kroeger et al. 2016). Pixels whose way there and
+    back does not close are left out (Sundaram et al. 2010).
     """
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rim = ((_WRAP, _WRAP), (_WRAP, _WRAP), (0, 0))
@@ -180,7 +181,7 @@ def warp_errors(frames: np.ndarray) -> list[float]:
 
 
 def _visible(picture: np.ndarray) -> np.ndarray:
-    """Eight bits in which a shape stands out from a ground of the same brightness: half brightness, half colour."""
+    """Eight bits, half brightness and half colour: a shape stands out from a ground as bright as itself."""
     light = picture.mean(-1) + picture.max(-1) - picture.min(-1)
     large = cv2.resize(light, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_CUBIC)
     return np.clip(large * 127.5, 0, 255).astype(np.uint8)
@@ -195,4 +196,5 @@ def _flow(finder: cv2.DISOpticalFlow, now: np.ndarray, then: np.ndarray) -> np.n
 def _pull(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """What stands in `values` [H, W, C] where the flow leads from each pixel."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

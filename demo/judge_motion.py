@@ -12,7 +12,7 @@ _RATES = np.linspace(-16, 16, 129)  # degrees a frame
 
 
 def unwrap(track: np.ndarray, period: float = SIZE) -> np.ndarray:
-    """Positions that go on past the edge of the canvas; [F, …] with the smallest steps from frame to frame."""
+    """Positions [F, …] that go on past the edge of the canvas, by the smallest steps."""
     steps = (np.diff(track, axis=0) + period / 2) % period - period / 2
     return np.concatenate([track[:1], track[:1] + np.cumsum(steps, axis=0)])
 
@@ -20,8 +20,8 @@ def unwrap(track: np.ndarray, period: float = SIZE) -> np.ndarray:
 def judge_motion(track: np.ndarray, areas: np.ndarray, angles: np.ndarray, symmetry: float) -> str | None:
     """The motion of a shape, or None where no motion of the world fits.
 
-    `track` [F, 2] is x, y in pixels, wrapped or not; `areas` [F] in square pixels; `angles` [F] in degrees, which
-    repeat after `symmetry` (0: a shape that looks the same at every angle). Frames that hold NaN were not seen.
+    `track` [F, 2] is x, y in pixels, wrapped or not; `areas` [F] in square pixels; `angles` [F] in degrees,
+    which repeat after `symmetry` (0: a shape that looks the same at every angle). Frames of NaN were not seen.
     """
     times = np.flatnonzero(np.isfinite(track).all(1) & np.isfinite(areas))
     if len(times) < 4:
@@ -73,7 +73,7 @@ def _at_rest(times: np.ndarray, areas: np.ndarray, angles: np.ndarray, symmetry:
 
 
 def _turning(times: np.ndarray, angles: np.ndarray, symmetry: float) -> tuple[float, float, float]:
-    """The even rate (degrees a frame) that best fits the angles, how well it does and how well rest does, 0..1.
+    """The even rate (degrees a frame) that best fits the angles, its fit and that of no turning, 0..1.
 
     The length of the mean phasor over a grid of rates needs no unwrapping, which one bad frame would break.
     """

@@ -10,7 +10,7 @@ from ..bridge.host import Motion
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
 from ..temporal.parts import sdpa
-from ..temporal.pattern_attention import self_attention_patch
+from ..temporal.self_attention import self_attention_patch
 from ..temporal.patterns import Pattern
 from ..temporal.slots import FRAMES, LAYERS, Site, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet

@@ -179,18 +179,24 @@ class Scope:
         declared = self.subgraphs[frame["type"]].get("inputs", [])
         if slot >= len(declared):
             raise FramewrightError(f"{self.graph.name}: it has no input {slot}")
-        name = declared[slot].get("name")
-        inputs = frame.get("inputs") or []
-        index = next((i for i, one in enumerate(inputs) if one.get("name") == name), None)
-        if index is None:
-            return None
-        if inputs[index].get("link") is not None:
-            return outer.source(frame, index, None, seen)
-        shown = [one.get("name") for one in inputs if one.get("widget")]
+        # The page leaves unlinked widget inputs out of the node's own list.
+        for index, one in enumerate(frame.get("inputs") or []):
+            if one.get("name") == declared[slot].get("name") and one.get("link") is not None:
+                return outer.source(frame, index, None, seen)
+        shown = [number for number in range(len(declared)) if self._is_widget(number)]
         values = frame.get("widgets_values") or []
-        if name in shown and isinstance(values, list) and shown.index(name) < len(values):
-            return Source(value=values[shown.index(name)], is_value=True)
+        if slot in shown and isinstance(values, list) and shown.index(slot) < len(values):
+            return Source(value=values[shown.index(slot)], is_value=True)
         return None
+
+    def _is_widget(self, slot: int) -> bool:
+        """Whether an input of this subgraph leads to a widget inside, which its frame then shows."""
+        for number, link in self.graph.links.items():
+            if link.origin == SUBGRAPH_INPUT and link.origin_slot == slot:
+                inputs = self.graph.nodes.get(link.target, {}).get("inputs") or []
+                if any(one.get("link") == number and one.get("widget") for one in inputs):
+                    return True
+        return False
 
 
 def root(workflow: dict[str, Any]) -> Scope:

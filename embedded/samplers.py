@@ -1,7 +1,7 @@
 """Samplers: from noised latents down a run of noise levels, given a function that denoises.
 
-Each is `sampler(denoise, x, sigmas, noise_seed, callback) -> x` with x [F, C, h, w], `denoise(x, sigma) -> x0` and
-falling sigmas [n + 1], in the form x = x0 + sigma·noise of Karras et al. (2022).
+Each is `sampler(denoise, x, sigmas, seed, callback) -> x` with x [F, C, h, w], `denoise(x, sigma) -> x0`
+and falling sigmas [n + 1], in the form x = x0 + sigma·noise of Karras et al. (2022).
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SEEDS = 2**64
 
 
 class _Noise:
-    """Fresh noise for each step, as ComfyUI draws it on the CPU: from the seed after that of the first noise."""
+    """Fresh noise for each step, as newer ComfyUI draws it on the CPU: from the seed plus one."""
 
     def __init__(self, seed: int) -> None:
         self._generator = torch.Generator().manual_seed((seed + 1) % SEEDS)
@@ -28,7 +28,7 @@ class _Noise:
         return torch.randn(x.shape, dtype=x.dtype, generator=self._generator).to(x.device)
 
 
-def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback: Callback) -> Tensor:
+def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
     """Euler's method: Algorithm 2 of Karras et al. (2022) without its churn."""
     total = len(sigmas) - 1
     for i in range(total):
@@ -38,23 +38,20 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback
     return x
 
 
-def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback: Callback) -> Tensor:
-    """Euler steps below the next noise level and noise back up to it: the variance of DDPM (Ho et al. 2020)."""
-    total, noise = len(sigmas) - 1, _Noise(noise_seed)
+def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
+    """Euler steps to below the next noise level, and noise back up to it: DDPM's variance (Ho et al. 2020)."""
+    total, noise = len(sigmas) - 1, _Noise(seed)
     for i in range(total):
         here, there = sigmas[i], sigmas[i + 1]
         x0 = denoise(x, here)
         callback(i, x0, x, total)
         up = torch.minimum(there, (there**2 * (here**2 - there**2) / here**2).sqrt())
         down = (there**2 - up**2).sqrt()
-        if down == 0:
-            x = x0
-        else:
-            x = x + (x - x0) / here * (down - here) + noise.like(x) * up
+        x = x0 if down == 0 else x + (x - x0) / here * (down - here) + noise.like(x) * up
     return x
 
 
-def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback: Callback) -> Tensor:
+def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
     """DPM-Solver++(2M), Algorithm 2 of Lu et al. (2022): multistep of second order in lambda = −log sigma."""
     total = len(sigmas) - 1
     before: Tensor | None = None
@@ -71,14 +68,14 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callb
     return x
 
 
-def ddim(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback: Callback) -> Tensor:
-    """DDIM with eta 0 (Song et al. 2020), which in this form of x is Euler's method; see `sampling` for its masks."""
-    return euler(denoise, x, sigmas, noise_seed, callback)
+def ddim(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
+    """DDIM with eta 0 (Song et al. 2020), in this form of x Euler's method; masks, in `sampling`, tell them apart."""
+    return euler(denoise, x, sigmas, seed, callback)
 
 
-def lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise_seed: int, callback: Callback) -> Tensor:
+def lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
     """Multistep consistency sampling, Algorithm 3 of Luo et al. (2023): x0, noised anew to the next level."""
-    total, noise = len(sigmas) - 1, _Noise(noise_seed)
+    total, noise = len(sigmas) - 1, _Noise(seed)
     for i in range(total):
         x0 = denoise(x, sigmas[i])
         callback(i, x0, x, total)

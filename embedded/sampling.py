@@ -10,17 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
-from .samplers import SEEDS, Callback, Sampler, ddim
+from .samplers import SEEDS, Callback, Denoise, Sampler, ddim
 from .schedules import NoiseSchedule
 
 
 class Model(Protocol):
     """A MODEL of the built-in host, as far as sampling asks."""
 
-    schedule: NoiseSchedule
+    @property
+    def schedule(self) -> NoiseSchedule: ...
 
-    def predict(self, x: Tensor, sigma: Tensor, conds: list[Any]) -> list[Tensor]:
-        """One x0 for each CONDITIONING."""
+    def predict(
+        self, x: Tensor, sigma: Tensor, conds: list[Any], sigmas: Tensor | None = None
+    ) -> list[Tensor]:
+        """One x0 for each CONDITIONING; `sigmas` are all levels of the run, by which windows know the step."""
 
 
 def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
@@ -33,7 +36,8 @@ def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None =
         return torch.randn(latent.shape, generator=generator).to(latent.dtype)
     if len(batch_index) != len(latent):
         raise FramewrightError(
-            f"latent: batch_index has {len(batch_index)} numbers for {len(latent)} frames, expected one for each"
+            f"latent_image: batch_index has {len(batch_index)} numbers, expected one for each of the "
+            f"{len(latent)} frames"
         )
     drawn = [torch.randn(1, *latent.shape[1:], generator=generator) for _ in range(max(batch_index) + 1)]
     return torch.cat([drawn[i] for i in batch_index]).to(latent.dtype)
@@ -48,10 +52,10 @@ class Guider:
     negative: Any
     cfg: float
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, sigmas: Tensor) -> Tensor:
         if math.isclose(self.cfg, 1.0):
-            return self.model.predict(x, sigma, [self.positive])[0]
-        positive, negative = self.model.predict(x, sigma, [self.positive, self.negative])
+            return self.model.predict(x, sigma, [self.positive], sigmas)[0]
+        positive, negative = self.model.predict(x, sigma, [self.positive, self.negative], sigmas)
         return negative + (positive - negative) * self.cfg
 
 
@@ -59,19 +63,20 @@ class Guider:
 class _Inpaint:
     """Keeps latents where the mask is 0: the network sees them noised, the result has them as they were."""
 
-    guider: Guider
+    denoise: Denoise
+    schedule: NoiseSchedule
     mask: Tensor
     latent: Tensor
     noise: Tensor
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        kept = self.guider.model.schedule.noise_scaling(sigma, self.noise, self.latent)
-        x0 = self.guider(x * self.mask + kept * (1 - self.mask), sigma)
+        kept = self.schedule.noise_scaling(sigma, self.noise, self.latent)
+        x0 = self.denoise(x * self.mask + kept * (1 - self.mask), sigma)
         return x0 * self.mask + self.latent * (1 - self.mask)
 
 
 def fit_mask(mask: Tensor, latent: Tensor) -> Tensor:
-    """A mask [H, W], [N, H, W] or [N, 1, H, W] over latents [F, C, h, w]; fewer masks than frames go round."""
+    """A mask [H, W], [N, H, W] or [N, 1, H, W] over latents [F, C, h, w]; too few masks start over."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(latent)
     mask = F.interpolate(mask, size=latent.shape[-2:], mode="bilinear")
     rounds = math.ceil(len(latent) / len(mask))
@@ -89,20 +94,26 @@ def sample(
     seed: int = 0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latents [F, C, h, w] sampled from `latent` under `noise`, on latent's device; numbers as ComfyUI's on the CPU.
+    """Latents [F, C, h, w] sampled from `latent` under `noise`, on latent's device, as ComfyUI does on the CPU.
 
-    sigmas [n + 1] fall; where there are none, `latent` comes back. noise_mask is 1 where to paint. An exception from
-    `callback` ends the run. Raises FramewrightError where the model's prediction or the result is not finite.
+    sigmas [n + 1] fall; where there are none, `latent` comes back. noise_mask is 1 where to paint. An exception
+    from `callback` ends the run. FramewrightError where the model's prediction or the result is not finite.
     """
     if len(sigmas) == 0:
         return latent
     if noise.shape != latent.shape:
-        raise FramewrightError(f"noise: {tuple(noise.shape)} came, expected {tuple(latent.shape)} as latent_image has")
+        raise FramewrightError(
+            f"noise: {tuple(noise.shape)} came, expected latent_image's {tuple(latent.shape)}"
+        )
     noise, sigmas, latent = noise.to(latent).float(), sigmas.to(latent.device), latent.float()
     schedule = guider.model.schedule
-    denoise = guider if noise_mask is None else _Inpaint(
-        guider, fit_mask(noise_mask, latent), latent, _mask_noise(sampler, noise, seed)
-    )  # fmt: skip
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return guider(x, sigma, sigmas)
+
+    if noise_mask is not None:
+        mask_noise = _mask_noise(sampler, noise, seed)
+        denoise = _Inpaint(denoise, schedule, fit_mask(noise_mask, latent), latent, mask_noise)
 
     def checked(step: int, x0: Tensor, x: Tensor, total: int) -> None:
         _refuse_not_finite(x0, f"the model's prediction in step {step + 1} of {total}")
@@ -125,4 +136,4 @@ def _mask_noise(sampler: Sampler, noise: Tensor, seed: int) -> Tensor:
 def _refuse_not_finite(x: Tensor, what: str) -> None:
     bad = (~torch.isfinite(x)).sum().item()
     if bad:
-        raise FramewrightError(f"{what} is not finite: {bad} of {x.numel()} latent values are NaN or infinite")
+        raise FramewrightError(f"{what} is not finite: {bad} of {x.numel()} values are NaN or infinite")

@@ -1,6 +1,7 @@
 """Noise levels of latent diffusion: the model's own, and which of them a sampler visits."""
 
-import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,21 +11,19 @@ from ..errors import FramewrightError
 
 TIMESTEPS = 1000
 BETA_FIRST, BETA_LAST = 0.00085, 0.012
-SCHEDULES = ("simple", "sgm_uniform", "karras", "normal")  # in the order of ComfyUI's list, whose first is the default
-
 ABOVE_ALL = 999999999.9  # what ComfyUI takes for the sigma of the start, so that any real one is below it
 
 
 def _to_frames(sigma: Tensor, ndim: int) -> Tensor:
-    """A sigma for all, or one a frame [F] to [F, 1, …], so that it broadcasts over latents of `ndim` dimensions."""
+    """A sigma for all, or one a frame as [F, 1, …], to broadcast over latents of `ndim` dimensions."""
     return sigma.reshape(()) if sigma.numel() == 1 else sigma.reshape(-1, *(1,) * (ndim - 1))
 
 
 class NoiseSchedule:
-    """The 1000 scaled-linear noise levels of latent diffusion (Rombach et al. 2022) and what a network predicts.
+    """The 1000 scaled-linear noise levels of latent diffusion (Rombach et al. 2022), and what a network predicts.
 
-    x = x0 + sigma·noise throughout (Karras et al. 2022); `prediction` is "eps" (Ho et al. 2020) or "v" (Salimans &
-    Ho 2022). A sigma is a tensor of no dimension, or [F] with one for each frame.
+    x = x0 + sigma·noise throughout (Karras et al. 2022); `prediction` is "eps" (Ho et al. 2020) or "v" (Salimans
+    & Ho 2022). A sigma is a tensor of no dimension, or [F] with one for each frame.
     """
 
     def __init__(self, prediction: Literal["eps", "v"]) -> None:
@@ -75,13 +74,15 @@ class NoiseSchedule:
             return x - out * sigma
         return x / (sigma**2 + 1) - out * sigma / (sigma**2 + 1) ** 0.5
 
-    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent: Tensor, max_denoise: bool = False) -> Tensor:
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent: Tensor, max_denoise: bool = False
+    ) -> Tensor:
         """Noised latents; `max_denoise` starts from the full variance that training's last timestep had."""
         sigma = _to_frames(sigma, noise.ndim)
         return latent + noise * ((1 + sigma**2).sqrt() if max_denoise else sigma)
 
     def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
-        """The result's latents from what a sampler that ended at sigma returns: for these predictions, the same."""
+        """Latents from what a sampler that ended at sigma returns: for these predictions, the same."""
         return latent
 
 
@@ -103,25 +104,32 @@ def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> list[float
     return ((top + torch.linspace(0, 1, steps) * (bottom - top)) ** rho).tolist()
 
 
+# In the order of ComfyUI's list, whose first is the default.
+SCHEDULES: dict[str, Callable[[NoiseSchedule, int], list[float]]] = {
+    "simple": _simple,
+    "sgm_uniform": partial(_uniform, with_last=False),
+    "karras": _karras,
+    "normal": partial(_uniform, with_last=True),
+}
+
+
+def check_schedule(name: str) -> None:
+    """FramewrightError for a scheduler that only ComfyUI has."""
+    if name not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise FramewrightError(f"scheduler {name} needs ComfyUI; the built-in host has: {known}")
+
+
 def schedule_sigmas(name: str, schedule: NoiseSchedule, steps: int, denoise: float = 1.0) -> Tensor:
     """Falling noise levels [steps + 1] that end in 0, as ComfyUI's scheduler of that name has them.
 
-    With `denoise` below 1 they are the last of a longer run of steps/denoise; at 0 there are none, [0]. None of the
-    built-in samplers is one of those for which ComfyUI leaves out the level before the last.
+    With `denoise` below 1 they are the last of a longer run of steps/denoise; at 0 there are none, [0]. None of
+    the built-in samplers is one of those for which ComfyUI leaves out the level before the last.
     """
+    check_schedule(name)
     if steps < 1:
         raise FramewrightError(f"steps: {steps} came, expected 1 or more")
     if denoise <= 0:
         return torch.empty(0)
     total = steps if denoise > 0.9999 else int(steps / denoise)
-    if name == "normal":
-        sigmas = _uniform(schedule, total, with_last=True)
-    elif name == "sgm_uniform":
-        sigmas = _uniform(schedule, total, with_last=False)
-    elif name == "simple":
-        sigmas = _simple(schedule, total)
-    elif name == "karras":
-        sigmas = _karras(schedule, total)
-    else:
-        raise FramewrightError(f"scheduler {name} needs ComfyUI; the built-in host has: {', '.join(SCHEDULES)}")
-    return torch.tensor([*sigmas, 0.0])[-(steps + 1) :]
+    return torch.tensor([*SCHEDULES[name](schedule, total), 0.0])[-(steps + 1) :]

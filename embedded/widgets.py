@@ -70,7 +70,7 @@ def _in_order(info: dict[str, Any], values: Iterator[Any], prefix: str) -> Itera
             continue
         value = next(values, default(kind, options))
         yield prefix + name, value
-        for _ in range(_controls(name, shown, options)):
+        for _ in range(_controls(prefix + name, shown, options)):
             next(values, None)
         yield from _in_order(_chosen(kind, options, value), values, f"{prefix}{name}.")
 

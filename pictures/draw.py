@@ -1,20 +1,27 @@
-"""Text and surfaces that every picture of the pack shares."""
+"""Text and surfaces that every picture of the pack shares; drawing is done on bytes, which OpenCV's text needs."""
 
 import cv2
 import numpy as np
 
-PAPER = (0.11, 0.12, 0.14)
-INK = (0.92, 0.93, 0.95)
-FAINT = (0.45, 0.48, 0.53)
-ACCENT = (0.98, 0.62, 0.22)
+Colour = tuple[int, int, int]
+PAPER: Colour = (28, 30, 35)
+RULE: Colour = (52, 55, 62)
+INK: Colour = (235, 237, 242)
+FAINT: Colour = (130, 137, 150)
+ACCENT: Colour = (250, 158, 56)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def canvas(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), PAPER, np.float32)
+    return np.full((height, width, 3), PAPER, np.uint8)
 
 
-def text(picture: np.ndarray, words: str, x: int, y: int, size: float = 0.4, colour: tuple = INK) -> None:
+def finished(picture: np.ndarray) -> np.ndarray:
+    """The drawn bytes as a picture [H, W, 3] in 0..1."""
+    return picture.astype(np.float32) / 255
+
+
+def text(picture: np.ndarray, words: str, x: int, y: int, size: float = 0.4, colour: Colour = INK) -> None:
     """Write words with their baseline at (x, y), in place."""
     cv2.putText(picture, words, (x, y), _FONT, size, colour, 1, cv2.LINE_AA)
 
@@ -23,5 +30,5 @@ def text_width(words: str, size: float = 0.4) -> int:
     return cv2.getTextSize(words, _FONT, size, 1)[0][0]
 
 
-def box(picture: np.ndarray, x: int, y: int, width: int, height: int, colour: tuple) -> None:
+def box(picture: np.ndarray, x: int, y: int, width: int, height: int, colour: Colour) -> None:
     picture[y : y + height, x : x + width] = colour

@@ -6,7 +6,7 @@ import textwrap
 import cv2
 import numpy as np
 
-from .draw import canvas, text, text_width
+from .draw import canvas, finished, text, text_width
 
 GAP = 3  # pixels between frames
 LINE = 18  # pixels a line of text takes
@@ -18,7 +18,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """Frames [F, H, W, 3] as one picture [h, w, 3], with `above` (another picture) on top of it."""
     factor = max(1, math.ceil(SMALLEST / frames.shape[2]))
-    cells = [cv2.resize(f, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) for f in frames]
+    painted = np.round(frames.clip(0, 1) * 255).astype(np.uint8)
+    cells = [cv2.resize(f, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) for f in painted]
     height, width = cells[0].shape[:2]
     columns = min(columns, len(cells))
     rows = math.ceil(len(cells) / columns)
@@ -31,7 +32,7 @@ def contact_sheet(
         y, x = divmod(number, columns)
         y, x = top + GAP + y * (height + GAP), GAP + x * (width + GAP)
         sheet[y : y + height, x : x + width] = cell
-    return sheet if above is None else stacked(above, sheet)
+    return finished(sheet) if above is None else stacked(above, finished(sheet))
 
 
 def stacked(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -39,7 +40,7 @@ def stacked(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     width = max(above.shape[1], below.shape[1])
     parts = []
     for part in (above, below):
-        padded = canvas(part.shape[0], width)
+        padded = finished(canvas(part.shape[0], width))
         padded[:, : part.shape[1]] = part
         parts.append(padded)
     return np.concatenate(parts)

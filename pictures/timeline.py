@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .draw import ACCENT, FAINT, INK, box, canvas, text
+from .draw import ACCENT, FAINT, INK, PAPER, RULE, box, canvas, finished, text
 
 LEFT, TOP, ROW = 72, 40, 12
 
@@ -17,7 +17,7 @@ def window_timeline(steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[
     every = next(n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if n * cell >= 34)
     for frame in range(0, frames, every):
         text(picture, str(frame), LEFT + frame * cell, TOP - 10, 0.35, FAINT)
-        box(picture, LEFT + frame * cell, TOP - 6, 1, rows * ROW, (0.2, 0.21, 0.24))
+        box(picture, LEFT + frame * cell, TOP - 6, 1, rows * ROW, RULE)
     text(picture, f"{frames} frames", LEFT, 16, 0.42, INK)
     strongest, y = max(weights), TOP
     for number, windows in enumerate(steps):
@@ -25,8 +25,8 @@ def window_timeline(steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[
         for window in windows:
             for place, frame in enumerate(window):
                 strength = 0.25 + 0.75 * weights[place] / strongest
-                colour = tuple(strength * a + (1 - strength) * 0.12 for a in ACCENT)
+                colour = tuple(round(strength * a + (1 - strength) * b) for a, b in zip(ACCENT, PAPER, strict=True))
                 box(picture, LEFT + frame * cell, y, max(1, cell - 1), ROW - 3, colour)
             y += ROW
         y += ROW
-    return picture
+    return finished(picture)

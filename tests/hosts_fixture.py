@@ -45,6 +45,7 @@ async def comfy_entrypoint():
 '''
 
 FOUND = pytest.StashKey[list[Host]]()
+STARTED = pytest.StashKey[dict[Host, Server]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[FOUND] = find_hosts()
     except FramewrightError as error:
         raise pytest.UsageError(str(error)) from error
+    config.stash[STARTED] = {}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,6 +66,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not config.stash[FOUND]:
         text = "WARNING: no ComfyUI found, its tests did NOT run; set COMFYUI_PATH (and COMFYUI_PYTHON)"
         terminalreporter.write_line(text, red=True, bold=True)
+    for host, server in config.stash[STARTED].items():
+        terminalreporter.write_line(f"ComfyUI {host.version} started in {server.seconds:.1f} s")
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +76,11 @@ def hosts(pytestconfig: pytest.Config) -> list[Host]:
 
 
 @pytest.fixture(scope="session")
-def _server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Host], Server]]:
-    # Kept here and not in a parametrised fixture, which pytest may set up again when tests are reordered.
-    servers: dict[Host, Server] = {}
+def _server_of(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Host], Server]]:
+    # Kept by host and not in a parametrised fixture, which pytest may set up again when it reorders tests.
+    servers = pytestconfig.stash[STARTED]
     with ExitStack() as stack:
 
         def server_of(host: Host) -> Server:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-
 from framewright.demo import render
 from framewright.demo.judge import judge, score, warp_error, warp_errors
 from framewright.demo.judge_motion import judge_motion
@@ -15,7 +14,9 @@ from framewright.demo.world import SIZE, Scene, Subject, subjects
 Clips = list[tuple[Subject, np.ndarray]]
 
 
-def draw(count: int, seed: int, frames: int = 16, wanted: Callable[[Subject], bool] = lambda _: True) -> Clips:
+def draw(
+    count: int, seed: int, frames: int = 16, wanted: Callable[[Subject], bool] = lambda _: True
+) -> Clips:
     rng = np.random.default_rng(seed)
     choice = [subject for subject in subjects() if wanted(subject)]
     picked = [choice[rng.integers(len(choice))] for _ in range(count)]

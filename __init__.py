@@ -1,0 +1,17 @@
+"""Framewright: video diffusion wired out of its parts, for ComfyUI."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from .nodes import attention, demo, frames, motion, windows
+
+WEB_DIRECTORY = "./web"
+NODES = [*demo.NODES, *motion.NODES, *attention.NODES, *windows.NODES, *frames.NODES]
+
+
+class Framewright(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> Framewright:
+    return Framewright()

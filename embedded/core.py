@@ -1,0 +1,17 @@
+"""All nodes of the built-in host: the pack's own and the core's that shipped workflows use."""
+
+from ..bridge.host import use
+from . import comfy_api
+from .host import EmbeddedHost
+from .registry import Registry
+
+
+def registry(host: EmbeddedHost | None = None) -> Registry:
+    """Declares every node; from here on the nodes of this process run in the built-in host."""
+    comfy_api.install()
+    use(host or EmbeddedHost())
+    from ..nodes import attention, demo, frames, motion, windows
+    from . import nodes_files, nodes_sampling, nodes_video
+
+    files = (demo, motion, attention, windows, frames, nodes_sampling, nodes_files, nodes_video)
+    return Registry(node for file in files for node in file.NODES)

@@ -1,0 +1,94 @@
+"""Attention patterns: which frames each frame reads."""
+
+from comfy_api.v0_0_2 import io, ui
+
+from ..bridge.host import host
+from ..bridge.pictures import image
+from ..temporal.pattern_cost import cost
+from ..temporal.pattern_picture import picture
+from ..temporal.patterns import PATTERNS
+from ..temporal.patterns import Pattern as AttentionRule
+from .schema import Pattern, schema
+
+_HEADS = 8
+_HALF = 2  # bytes a value
+
+
+class AttentionPattern(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightAttentionPattern",
+            display_name="Attention Pattern",
+            category="Framewright/attention",
+            description="Chooses which frames each frame takes keys and values from, by the name of the paper that "
+            "introduced it. Names ending in 'as surveyed' and 'as released' differ where text and code do.",
+            search_aliases=["sparse causal", "cross-frame attention", "full attention", "temporal attention"],
+            inputs=[
+                io.Combo.Input("pattern", options=list(PATTERNS), default="sparse causal (as surveyed)",
+                               tooltip="Attention Pattern Preview draws it and says what it costs."),
+            ],
+            outputs=[Pattern.Output("pattern", display_name="PATTERN", tooltip="For Apply Attention Pattern.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, pattern: str) -> io.NodeOutput:
+        return io.NodeOutput(PATTERNS[pattern])
+
+
+class ApplyAttentionPattern(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightApplyAttentionPattern",
+            display_name="Apply Attention Pattern",
+            category="Framewright/attention",
+            description="Puts an attention pattern in the place of an image model's own self-attention, without "
+            "training, so that frames look at one another. The model that came in is left as it was.",
+            search_aliases=["zero-shot video", "tune-a-video", "controlvideo", "text2video-zero"],
+            inputs=[
+                io.Model.Input("model", tooltip="Image model, with or without a motion module."),
+                Pattern.Input("pattern", tooltip="From Attention Pattern."),
+            ],
+            outputs=[io.Model.Output("model", display_name="MODEL", tooltip="The model, reading across frames.")],
+        )
+
+    @classmethod
+    def execute(cls, model: object, pattern: AttentionRule) -> io.NodeOutput:
+        handle = host().handle(model).clone()
+        handle.set_attention(pattern)
+        return io.NodeOutput(handle.model)
+
+
+class AttentionPatternPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightAttentionPatternPreview",
+            display_name="Attention Pattern Preview",
+            category="Framewright/attention",
+            description="Draws a pattern frame by frame and counts what one attention layer costs with it: score "
+            "entries, FLOPs and memory.",
+            search_aliases=["attention matrix", "cost", "flops"],
+            is_output_node=True,
+            inputs=[
+                Pattern.Input("pattern", tooltip="From Attention Pattern."),
+                io.Int.Input("frames", default=16, min=1, max=512, tooltip="Frames of the video."),
+                io.Int.Input("height", default=64, min=1, max=1024, tooltip="Patches of the layer, top to bottom."),
+                io.Int.Input("width", default=64, min=1, max=1024, tooltip="Patches of the layer, left to right."),
+                io.Int.Input("channels", default=320, min=8, max=8192, step=8, tooltip="Channels of the layer."),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="IMAGE", tooltip="The matrix of query and key frames."),
+                io.String.Output("cost", display_name="COST", tooltip="A line of numbers, for 8 heads in half precision."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, pattern: AttentionRule, frames: int, height: int, width: int, channels: int) -> io.NodeOutput:
+        line = cost(pattern, frames, height, width, channels, _HEADS, _HALF).line()
+        drawn = image(picture(pattern, frames))
+        return io.NodeOutput(drawn, line, ui=ui.PreviewImage(drawn, cls=cls))
+
+
+NODES = [AttentionPattern, ApplyAttentionPattern, AttentionPatternPreview]
