@@ -142,7 +142,7 @@ def _templates() -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
 
 
 def _name_shape(outlines: np.ndarray) -> tuple[str | None, float, np.ndarray]:
-    """The shape that outlines [F, _GRID²] fit best together (if well), how well, and its angle in each, degrees."""
+    """The shape that outlines [F, _GRID²] fit best together (if well), how well, its angle in each."""
     templates, angles, rows = _templates()
     fits = outlines @ templates.T
     likeness = {shape: float(fits[:, rows[shape]].max(1).mean()) for shape in SHAPES}

@@ -21,7 +21,7 @@ def judge_motion(track: np.ndarray, areas: np.ndarray, angles: np.ndarray, symme
     """The motion of a shape, or None where no motion of the world fits.
 
     `track` [F, 2] is x, y in pixels, wrapped or not; `areas` [F] in square pixels; `angles` [F] in degrees,
-    which repeat after `symmetry` (0: a shape that looks the same at every angle). Frames of NaN were not seen.
+    which repeat after `symmetry` (0: a shape that looks the same at every angle). NaN: not seen.
     """
     times = np.flatnonzero(np.isfinite(track).all(1) & np.isfinite(areas))
     if len(times) < 4:

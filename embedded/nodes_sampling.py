@@ -18,7 +18,7 @@ FIRST_SAMPLER, FIRST_SCHEDULE = next(iter(SAMPLERS)), next(iter(SCHEDULES))
 
 
 def _refused(sampler_name: str = FIRST_SAMPLER, scheduler: str = FIRST_SCHEDULE) -> bool | str:
-    """What a node's `validate_inputs` answers: a name that this host lacks is refused before anything runs."""
+    """What a node's `validate_inputs` answers: a name that this host lacks is refused before a run."""
     try:
         sampler_named(sampler_name)
         check_schedule(scheduler)

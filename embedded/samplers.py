@@ -39,7 +39,7 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Call
 
 
 def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
-    """Euler steps to below the next noise level, and noise back up to it: DDPM's variance (Ho et al. 2020)."""
+    """Euler steps to below the next noise level and noise back up to it, as in DDPM (Ho et al. 2020)."""
     total, noise = len(sigmas) - 1, _Noise(seed)
     for i in range(total):
         here, there = sigmas[i], sigmas[i + 1]
@@ -69,7 +69,7 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: C
 
 
 def ddim(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callback) -> Tensor:
-    """DDIM with eta 0 (Song et al. 2020), in this form of x Euler's method; masks, in `sampling`, tell them apart."""
+    """DDIM with eta 0 (Song et al. 2020): in this form of x Euler's method, and other noise under a mask."""
     return euler(denoise, x, sigmas, seed, callback)
 
 

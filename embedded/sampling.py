@@ -23,7 +23,7 @@ class Model(Protocol):
     def predict(
         self, x: Tensor, sigma: Tensor, conds: list[Any], sigmas: Tensor | None = None
     ) -> list[Tensor]:
-        """One x0 for each CONDITIONING; `sigmas` are all levels of the run, by which windows know the step."""
+        """One x0 for each CONDITIONING; `sigmas` are all of the run's, by which windows know the step."""
 
 
 def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
@@ -94,10 +94,10 @@ def sample(
     seed: int = 0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latents [F, C, h, w] sampled from `latent` under `noise`, on latent's device, as ComfyUI does on the CPU.
+    """Latents [F, C, h, w] from `latent` under `noise`, on latent's device, as ComfyUI samples on the CPU.
 
-    sigmas [n + 1] fall; where there are none, `latent` comes back. noise_mask is 1 where to paint. An exception
-    from `callback` ends the run. FramewrightError where the model's prediction or the result is not finite.
+    sigmas [n + 1] fall; where there are none, `latent` comes back. noise_mask is 1 where to paint. What
+    `callback` raises ends the run. FramewrightError where the model's prediction or the result is not finite.
     """
     if len(sigmas) == 0:
         return latent

@@ -20,10 +20,10 @@ def _to_frames(sigma: Tensor, ndim: int) -> Tensor:
 
 
 class NoiseSchedule:
-    """The 1000 scaled-linear noise levels of latent diffusion (Rombach et al. 2022), and what a network predicts.
+    """The 1000 scaled-linear noise levels of latent diffusion (Rombach et al. 2022), and what a net predicts.
 
-    x = x0 + sigma·noise throughout (Karras et al. 2022); `prediction` is "eps" (Ho et al. 2020) or "v" (Salimans
-    & Ho 2022). A sigma is a tensor of no dimension, or [F] with one for each frame.
+    x = x0 + sigma·noise throughout (Karras et al. 2022); `prediction` is "eps" (Ho et al. 2020) or "v"
+    (Salimans & Ho 2022). A sigma is a tensor of no dimension, or [F] with one for each frame.
     """
 
     def __init__(self, prediction: Literal["eps", "v"]) -> None:
@@ -123,8 +123,8 @@ def check_schedule(name: str) -> None:
 def schedule_sigmas(name: str, schedule: NoiseSchedule, steps: int, denoise: float = 1.0) -> Tensor:
     """Falling noise levels [steps + 1] that end in 0, as ComfyUI's scheduler of that name has them.
 
-    With `denoise` below 1 they are the last of a longer run of steps/denoise; at 0 there are none, [0]. None of
-    the built-in samplers is one of those for which ComfyUI leaves out the level before the last.
+    With `denoise` below 1 they are the last of a longer run of steps/denoise; at 0 there are none, [0]. None
+    of the built-in samplers is one of those for which ComfyUI leaves out the level before the last.
     """
     check_schedule(name)
     if steps < 1:

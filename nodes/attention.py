@@ -28,7 +28,7 @@ class AttentionPattern(io.ComfyNode):
                 io.Combo.Input("pattern", options=list(PATTERNS), default="sparse causal (as surveyed)",
                                tooltip="Attention Pattern Preview draws it and says what it costs."),
             ],
-            outputs=[Pattern.Output("pattern", display_name="PATTERN", tooltip="For Apply Attention Pattern.")],
+            outputs=[Pattern.Output(display_name="PATTERN", tooltip="For Apply Attention Pattern.")],
         )  # fmt: skip
 
     @classmethod
@@ -50,7 +50,7 @@ class ApplyAttentionPattern(io.ComfyNode):
                 io.Model.Input("model", tooltip="Image model, with or without a motion module."),
                 Pattern.Input("pattern", tooltip="From Attention Pattern."),
             ],
-            outputs=[io.Model.Output("model", display_name="MODEL", tooltip="The model, reading across frames.")],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, reading across frames.")],
         )
 
     @classmethod
@@ -79,8 +79,8 @@ class AttentionPatternPreview(io.ComfyNode):
                 io.Int.Input("channels", default=320, min=8, max=8192, step=8, tooltip="Channels of the layer."),
             ],
             outputs=[
-                io.Image.Output("image", display_name="IMAGE", tooltip="The matrix of query and key frames."),
-                io.String.Output("cost", display_name="COST", tooltip="A line of numbers, for 8 heads in half precision."),
+                io.Image.Output(display_name="IMAGE", tooltip="The matrix of query and key frames."),
+                io.String.Output(display_name="COST", tooltip="A line of numbers, for 8 heads in half precision."),
             ],
         )  # fmt: skip
 

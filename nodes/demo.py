@@ -18,9 +18,9 @@ class LoadDemoModel(io.ComfyNode):
             search_aliases=["shapes world", "tiny model", "checkpoint", "example"],
             inputs=[],
             outputs=[
-                io.Model.Output("model", display_name="MODEL", tooltip="Image model; add a motion module for video."),
-                Words.Output("words", display_name="WORDS", tooltip="Text encoder, for Demo Prompt."),
-                io.Vae.Output("vae", display_name="VAE", tooltip="Latents of 4 channels at a quarter of the size."),
+                io.Model.Output(display_name="MODEL", tooltip="Image model; add a motion module for video."),
+                Words.Output(display_name="WORDS", tooltip="Text encoder, for Demo Prompt."),
+                io.Vae.Output(display_name="VAE", tooltip="Latents of 4 channels at a quarter of the size."),
             ],
         )
 
@@ -44,7 +44,7 @@ class DemoPrompt(io.ComfyNode):
                 io.String.Input("text", multiline=True, default="a red circle moving right",
                                 tooltip="Up to 12 words; an unknown word is an error that lists those it knows."),
             ],
-            outputs=[io.Conditioning.Output("conditioning", display_name="CONDITIONING", tooltip="For a sampler.")],
+            outputs=[io.Conditioning.Output(display_name="CONDITIONING", tooltip="For a sampler.")],
         )  # fmt: skip
 
     @classmethod

@@ -23,7 +23,7 @@ class EmptyFrames(io.ComfyNode):
                 io.Int.Input("height", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."),
                 io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Frames of the video."),
             ],
-            outputs=[io.Latent.Output("latent", display_name="LATENT", tooltip="For a sampler.")],
+            outputs=[io.Latent.Output(display_name="LATENT", tooltip="For a sampler.")],
         )
 
     @classmethod
@@ -49,7 +49,7 @@ class ContactSheet(io.ComfyNode):
                 io.String.Input("label", optional=True, default="", tooltip="Text over the frames."),
                 io.Image.Input("above", optional=True, tooltip="Another sheet, to be put on top of this one."),
             ],
-            outputs=[io.Image.Output("sheet", display_name="SHEET", tooltip="The sheet, one picture.")],
+            outputs=[io.Image.Output(display_name="SHEET", tooltip="The sheet, one picture.")],
         )
 
     @classmethod

@@ -22,7 +22,7 @@ class LoadMotionModule(io.ComfyNode):
                 io.Combo.Input("name", options=list(host().motion_files()), default="demo",
                                tooltip="A safetensors file; pickled files are refused."),
             ],
-            outputs=[Motion.Output("motion", display_name="MOTION", tooltip="For Apply Motion Module.")],
+            outputs=[Motion.Output(display_name="MOTION", tooltip="For Apply Motion Module.")],
         )  # fmt: skip
 
     @classmethod
@@ -47,7 +47,7 @@ class ApplyMotionModule(io.ComfyNode):
                 io.Model.Input("model", tooltip="Image model with the channels that the module was trained for."),
                 Motion.Input("motion", tooltip="From Load Motion Module."),
             ],
-            outputs=[io.Model.Output("model", display_name="MODEL", tooltip="The image model with temporal layers.")],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],
         )
 
     @classmethod

@@ -33,8 +33,8 @@ class ContextWindows(io.ComfyNode):
                                "most, uniform mean counts all alike."),
             ],
             outputs=[
-                io.Model.Output("model", display_name="MODEL", tooltip="The model, sampling in windows."),
-                Windows.Output("windows", display_name="WINDOWS", tooltip="For Windows Preview."),
+                io.Model.Output(display_name="MODEL", tooltip="The model, sampling in windows."),
+                Windows.Output(display_name="WINDOWS", tooltip="For Windows Preview."),
             ],
         )  # fmt: skip
 
@@ -62,7 +62,7 @@ class WindowsPreview(io.ComfyNode):
                 io.Int.Input("frames", default=64, min=1, max=4096, tooltip="Frames of the video."),
                 io.Int.Input("steps", default=3, min=1, max=16, tooltip="Sampling steps to draw."),
             ],
-            outputs=[io.Image.Output("image", display_name="IMAGE", tooltip="The picture.")],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture.")],
         )
 
     @classmethod

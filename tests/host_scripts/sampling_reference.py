@@ -1,7 +1,7 @@
 """Samples a tiny network with ComfyUI's own samplers, for tests/test_embedded_sampling.py to compare with.
 
-Run inside a checkout; the answer is safetensors with a tensor for each case, the noises, and the descriptions of
-nodes as bytes of JSON. Importing this file needs no ComfyUI: the test takes the network and the cases from it.
+Run inside a checkout; the answer is safetensors with a tensor for each case, the noises, and the descriptions
+of nodes as bytes of JSON. Importing this file needs no ComfyUI: the test has network and cases from it.
 """
 
 import json
@@ -34,16 +34,18 @@ class Case:
     prediction: str = "v"
 
 
+MASKED = product(SAMPLERS, (1.0, 0.6))
 CASES = [
     *(Case(*values) for values in product(SAMPLERS, SCHEDULES, (1.0, 0.6), (1.0, 5.0))),
-    *(Case(sampler, "karras", denoise, 5.0, masked=True) for sampler, denoise in product(SAMPLERS, (1.0, 0.6))),
+    *(Case(sampler, "karras", denoise, 5.0, masked=True) for sampler, denoise in MASKED),
     *(Case(sampler, "normal", 1.0, 2.0, prediction="eps") for sampler in SAMPLERS),
 ]
 
 
 def waves(*shape: int, pace: float) -> Tensor:
     """Numbers in −1..1 that are the same in every version of torch."""
-    return torch.sin(torch.arange(torch.Size(shape).numel(), dtype=torch.float64) * pace).float().reshape(shape)
+    count = torch.Size(shape).numel()
+    return torch.sin(torch.arange(count, dtype=torch.float64) * pace).float().reshape(shape)
 
 
 def latents() -> Tensor:
@@ -81,7 +83,8 @@ def reference() -> dict[str, Tensor]:
     import comfy.supported_models_base
 
     def patcher(prediction: str) -> object:
-        kind = comfy.model_base.ModelType.EPS if prediction == "eps" else comfy.model_base.ModelType.V_PREDICTION
+        kinds = comfy.model_base.ModelType
+        kind = kinds.EPS if prediction == "eps" else kinds.V_PREDICTION
         config = comfy.supported_models_base.BASE({"dtype": torch.float32})
         model = comfy.model_base.BaseModel(config, kind, unet_model=TinyNetwork)
         return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
@@ -101,14 +104,15 @@ def reference() -> dict[str, Tensor]:
         positive, negative = prompts()
         start = torch.zeros(SHAPE) if case.denoise == 1 and not case.masked else latents()
         out[str(case)] = comfy.sample.sample(
-            model, out["noise"].clone(), STEPS, case.cfg, case.sampler, case.schedule, positive, negative, start,
-            denoise=case.denoise, noise_mask=mask() if case.masked else None, disable_pbar=True, seed=SEED,
+            model, out["noise"].clone(), STEPS, case.cfg, case.sampler, case.schedule, positive, negative,
+            start, denoise=case.denoise, noise_mask=mask() if case.masked else None, disable_pbar=True,
+            seed=SEED,
         )  # fmt: skip
     return out
 
 
 def descriptions() -> dict[str, dict[str, dict]]:
-    """Inputs and outputs of nodes as `/object_info` tells them: the core's, and the built-in host's in this host."""
+    """Inputs and outputs of nodes as `/object_info` tells them: the core's, and ours by the core's `io`."""
     import importlib
 
     from framewright.embedded import nodes_sampling
