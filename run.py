@@ -20,11 +20,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workflow", type=Path, help="JSON saved by the page, or exported for the API")
     parser.add_argument("--host", choices=["embedded", "comfyui"], default="embedded",
                         help="the built-in host (default), or a ComfyUI found on this machine")  # fmt: skip
-    parser.add_argument("--server", metavar="URL", help="a running ComfyUI to talk to; implies --host comfyui")
+    parser.add_argument(
+        "--server", metavar="URL", help="a running ComfyUI to talk to; implies --host comfyui"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NODE.input=value", dest="assignments",
                         help="change an input; NODE is a node's id, title or class; may be repeated")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=ROOT / "output", help="folder for results (default: output/)")
-    parser.add_argument("--input", type=Path, default=ROOT / "input", help="folder of the files a workflow loads")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "output", help="folder for results (default: output/)"
+    )
+    parser.add_argument(
+        "--input", type=Path, default=ROOT / "input", help="folder of the files a workflow loads"
+    )
     return parser.parse_args()
 
 

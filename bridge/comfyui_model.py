@@ -9,7 +9,16 @@ from torch import Tensor
 from ..sampling.windows import Windows
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.patterns import Pattern
-from ..temporal.slots import LAYERS, Site, Slot, insert_slots, remove_slots, run_slot, site_channels, transformer_sites
+from ..temporal.slots import (
+    LAYERS,
+    Site,
+    Slot,
+    insert_slots,
+    remove_slots,
+    run_slot,
+    site_channels,
+    transformer_sites,
+)
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_windows import WindowHandler
 from .host import Motion

@@ -24,7 +24,9 @@ class WindowHandler(ContextHandlerABC):
     ) -> bool:
         return x_in.shape[0] > self.windows.length
 
-    def get_resized_cond(self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None) -> list | None:
+    def get_resized_cond(
+        self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None
+    ) -> list | None:
         """The conditions with everything that has a row for each frame cut down to the frames of `window`."""
         return None if cond_in is None else [_cut(cond, x_in.shape[0], window) for cond in cond_in]
 
@@ -44,7 +46,9 @@ class WindowHandler(ContextHandlerABC):
         def call(x: Tensor, frames: Tensor) -> list[Tensor]:
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
-            return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": dict(in_window)})
+            return calc_cond_batch(
+                model, cut, x, times, {**model_options, "transformer_options": dict(in_window)}
+            )
 
         return self.windows.denoise(x_in, step, call, self._windows_a_call(model, conds, x_in))
 

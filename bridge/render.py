@@ -22,7 +22,9 @@ def render(
         if server is None:
             hosts = find_hosts()
             if not hosts:
-                raise FramewrightError("host: no ComfyUI found; set COMFYUI_PATH to a checkout, or name a --server")
+                raise FramewrightError(
+                    "host: no ComfyUI found; set COMFYUI_PATH to a checkout, or name a --server"
+                )
             server = stack.enter_context(serve(hosts[0])).url
         client = stack.enter_context(Client(server))
         info = client.object_info()
@@ -39,7 +41,9 @@ def _upload(client: Client, prompt: dict[str, Any], info: dict[str, Any], inputs
     for node in prompt.values():
         declared = info[node["class_type"]]["input"]
         for name, spec in {**declared.get("required", {}), **declared.get("optional", {})}.items():
-            loads = len(spec) > 1 and any(spec[1].get(f"{kind}_upload") for kind in ("image", "video", "audio"))
+            loads = len(spec) > 1 and any(
+                spec[1].get(f"{kind}_upload") for kind in ("image", "video", "audio")
+            )
             value = node["inputs"].get(name)
             if loads and isinstance(value, str) and (inputs / value).is_file():
                 client.upload(inputs / value)

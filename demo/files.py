@@ -25,7 +25,9 @@ Module = TypeVar("Module", bound=nn.Module)
 def save(name: str, module: nn.Module, metadata: dict[str, str], folder: Path = FOLDER) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    save_file({k: v.detach().cpu().half().contiguous() for k, v in module.state_dict().items()}, path, metadata)
+    save_file(
+        {k: v.detach().cpu().half().contiguous() for k, v in module.state_dict().items()}, path, metadata
+    )
     return path
 
 
@@ -33,7 +35,9 @@ def load(name: str, module: Module, folder: Path = FOLDER) -> Module:
     """Fill `module` with a demo model's weights, as float32, ready for use."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        raise FramewrightError(f"demo model: {path.name} is not in {folder}; `python demo train {name}` makes it")
+        raise FramewrightError(
+            f"demo model: {path.name} is not in {folder}; `python demo train {name}` makes it"
+        )
     try:
         module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except Exception as error:

@@ -24,7 +24,9 @@ class Draw:
 
     @classmethod
     def of(cls, seed: int, step: int) -> "Draw":
-        return cls(np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 1_000_003 + step))
+        return cls(
+            np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 1_000_003 + step)
+        )
 
     def randn_like(self, x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=self.noise).to(x)
@@ -36,7 +38,13 @@ def _learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def fit(
-    name: str, model: nn.Module, loss: Callable[[Draw], Tensor], steps: int, lr: float, seed: int, folder: Path
+    name: str,
+    model: nn.Module,
+    loss: Callable[[Draw], Tensor],
+    steps: int,
+    lr: float,
+    seed: int,
+    folder: Path,
 ) -> dict:
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
@@ -72,7 +80,9 @@ def fit(
             saved_at = time.monotonic()
             state.update(step=step + 1, seconds=saved_at - started)
             parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save({**parts, "state": state, "seed": seed, "steps": steps}, checkpoint.with_suffix(".new"))
+            torch.save(
+                {**parts, "state": state, "seed": seed, "steps": steps}, checkpoint.with_suffix(".new")
+            )
             checkpoint.with_suffix(".new").replace(checkpoint)
     with torch.no_grad():
         for parameter, mean in zip(params, average, strict=True):

@@ -12,8 +12,8 @@ from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, Site
 from ..temporal.unet import SpaceTimeUNet
 from . import render
-from .fit import Draw, fit
 from .files import MOTION, UNET
+from .fit import Draw, fit
 from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene, Subject, subjects
@@ -52,7 +52,9 @@ def diffuse(latents: Tensor, steps: Tensor, draw: Draw) -> tuple[Tensor, Tensor]
     """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B]."""
     alpha = alphas_cumprod().to(latents)[steps].view(-1, 1, 1, 1)
     noise = draw.randn_like(latents)
-    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, alpha.sqrt() * noise - (
+        1 - alpha
+    ).sqrt() * latents
 
 
 class MotionProbe(nn.Module):

@@ -11,7 +11,21 @@ _SUPER = 8  # supersampling of masks
 
 JOINTS = ("nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow",
           "left wrist", "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle")  # fmt: skip
-BONES = ((1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0))
+BONES = (
+    (1, 2),
+    (2, 3),
+    (3, 4),
+    (1, 5),
+    (5, 6),
+    (6, 7),
+    (1, 8),
+    (8, 9),
+    (9, 10),
+    (1, 11),
+    (11, 12),
+    (12, 13),
+    (1, 0),
+)
 
 
 @dataclass
@@ -69,11 +83,10 @@ def _facing(scene: Scene) -> float:
     return float(DIRECTIONS.get(scene.subject.motion, (0, 0))[0])
 
 
-def _copies(points: np.ndarray) -> list[np.ndarray]:
-    """The points at every wrapped place where they may touch the canvas."""
+def _copies(points: np.ndarray, margin: float = 2.0) -> list[np.ndarray]:
+    """The points at every wrapped place where what reaches `margin` beyond them may touch the canvas."""
     base = np.floor(points.mean(0) / SIZE) * SIZE
     shifts = [np.array([dx, dy]) * SIZE - base for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
-    margin = 2.0
     return [
         points + s for s in shifts
         if ((points + s).max(0) > -margin).all() and ((points + s).min(0) < SIZE + margin).all()
@@ -92,7 +105,7 @@ def mask(scene: Scene, frame: int) -> np.ndarray:
     if scene.subject.shape == "stick figure":
         placed = _place(joints(pose, _facing(scene)) * 1.25, pose)
         thick = max(1, round(0.3 * pose.radius * _SUPER))
-        for points in _copies(placed):
+        for points in _copies(placed, 0.6 * pose.radius):
             fine = _fine(points)
             for a, b in BONES:
                 cv2.line(canvas, fine[a].tolist(), fine[b].tolist(), 255, thick)
@@ -118,7 +131,9 @@ def ground(scene: Scene) -> np.ndarray:
 def frame(scene: Scene, number: int) -> np.ndarray:
     """One picture, [H, W, 3]."""
     cover = mask(scene, number)[..., None]
-    return ground(scene)[..., None] * (1 - cover) + np.array(COLOURS[scene.subject.colour], np.float32) * cover
+    return (
+        ground(scene)[..., None] * (1 - cover) + np.array(COLOURS[scene.subject.colour], np.float32) * cover
+    )
 
 
 def frames(scene: Scene, count: int = FRAMES) -> np.ndarray:

@@ -16,7 +16,9 @@ class WordEncoder(nn.Module):
         super().__init__()
         self.words = nn.Embedding(len(WORDS) + 1, WIDTH)
         self.places = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.1)
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.0, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, 4, 2 * WIDTH, dropout=0.0, batch_first=True, norm_first=True
+        )
         self.layers = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
 
     def forward(self, numbers: Tensor) -> Tensor:

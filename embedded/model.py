@@ -28,7 +28,9 @@ class EmbeddedModel:
     options: dict[str, Any] = field(default_factory=dict)
     windows: Windows | None = None
 
-    def predict(self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None) -> list[Tensor]:
+    def predict(
+        self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None
+    ) -> list[Tensor]:
         """Denoised x [F, 4, h, w] at noise level sigma, once for each conditioning; `sigmas` is the whole schedule."""
         if self.windows is None or x.shape[0] <= self.windows.length:
             return self._denoise(x, sigma, conds, {})

@@ -25,7 +25,13 @@ def render(workflow: Path, assignments: Sequence[str], inputs: Path, out: Path) 
 
 
 def _saved(outputs: dict[str, dict[str, Any]], out: Path) -> list[Path]:
-    files = [file for shown in outputs.values() for value in shown.values() if isinstance(value, list) for file in value]
+    files = [
+        file
+        for shown in outputs.values()
+        for value in shown.values()
+        if isinstance(value, list)
+        for file in value
+    ]
     return [
         out / file["subfolder"] / file["filename"]
         for file in files

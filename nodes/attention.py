@@ -85,7 +85,9 @@ class AttentionPatternPreview(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, pattern: AttentionRule, frames: int, height: int, width: int, channels: int) -> io.NodeOutput:
+    def execute(
+        cls, pattern: AttentionRule, frames: int, height: int, width: int, channels: int
+    ) -> io.NodeOutput:
         line = cost(pattern, frames, height, width, channels, _HEADS, _HALF).line()
         drawn = image(picture(pattern, frames))
         return io.NodeOutput(drawn, line, ui=ui.PreviewImage(drawn, cls=cls))

@@ -19,8 +19,12 @@ class EmptyFrames(io.ComfyNode):
             search_aliases=["empty latent video", "empty latent image", "batch"],
             inputs=[
                 io.Vae.Input("vae", tooltip="Says how much smaller latents are than pixels."),
-                io.Int.Input("width", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."),
-                io.Int.Input("height", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."),
+                io.Int.Input(
+                    "width", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."
+                ),
+                io.Int.Input(
+                    "height", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."
+                ),
                 io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Frames of the video."),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="For a sampler.")],
@@ -47,7 +51,9 @@ class ContactSheet(io.ComfyNode):
                 io.Image.Input("images", tooltip="Frames."),
                 io.Int.Input("columns", default=8, min=1, max=64, tooltip="Frames in a row."),
                 io.String.Input("label", optional=True, default="", tooltip="Text over the frames."),
-                io.Image.Input("above", optional=True, tooltip="Another sheet, to be put on top of this one."),
+                io.Image.Input(
+                    "above", optional=True, tooltip="Another sheet, to be put on top of this one."
+                ),
             ],
             outputs=[io.Image.Output(display_name="SHEET", tooltip="The sheet, one picture.")],
         )

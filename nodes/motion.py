@@ -44,7 +44,9 @@ class ApplyMotionModule(io.ComfyNode):
             "the frames of a batch become a video. The model that came in is left as it was.",
             search_aliases=["animatediff", "use motion model", "inject"],
             inputs=[
-                io.Model.Input("model", tooltip="Image model with the channels that the module was trained for."),
+                io.Model.Input(
+                    "model", tooltip="Image model with the channels that the module was trained for."
+                ),
                 Motion.Input("motion", tooltip="From Load Motion Module."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],

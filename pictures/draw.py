@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue in 0..255
 PAPER: Colour = (28, 30, 35)
 RULE: Colour = (52, 55, 62)
 INK: Colour = (235, 237, 242)

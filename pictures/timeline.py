@@ -9,7 +9,9 @@ from .draw import ACCENT, FAINT, INK, PAPER, RULE, box, canvas, finished, text
 LEFT, TOP, ROW = 72, 40, 12
 
 
-def window_timeline(steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[float], frames: int) -> np.ndarray:
+def window_timeline(
+    steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[float], frames: int
+) -> np.ndarray:
     """Windows of one or more sampling steps, each a list of frame numbers; weights are those of a window's places."""
     cell = max(2, min(14, 960 // frames))
     rows = sum(len(windows) + 1 for windows in steps)
@@ -25,7 +27,9 @@ def window_timeline(steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[
         for window in windows:
             for place, frame in enumerate(window):
                 strength = 0.25 + 0.75 * weights[place] / strongest
-                colour = tuple(round(strength * a + (1 - strength) * b) for a, b in zip(ACCENT, PAPER, strict=True))
+                colour = tuple(
+                    round(strength * a + (1 - strength) * b) for a, b in zip(ACCENT, PAPER, strict=True)
+                )
                 box(picture, LEFT + frame * cell, y, max(1, cell - 1), ROW - 3, colour)
             y += ROW
         y += ROW

@@ -80,7 +80,8 @@ class Windows:
         shape = (-1, *[1] * (x.ndim - 1))
         total = torch.zeros(x.shape[0], device=x.device).index_add_(0, index, weight).view(shape)
         return [
-            torch.zeros_like(x).index_add_(0, index, torch.cat(parts) * weight.view(shape).to(x.dtype)) / total
+            torch.zeros_like(x).index_add_(0, index, torch.cat(parts) * weight.view(shape).to(x.dtype))
+            / total
             for parts in zip(*results, strict=True)
         ]
 

@@ -3,7 +3,7 @@
 Activations are [B·F, C, h, w]; a block knows nothing of frames.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ def _nothing(_: int, h: Tensor) -> Tensor:
 class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, emb: int, groups: int, parts: Parts) -> None:
         super().__init__()
+        self.channels = outputs
         self.in_layers = nn.Sequential(
             parts.group_norm(groups, inputs), nn.SiLU(), parts.conv2d(inputs, outputs, 3)
         )
@@ -99,7 +100,9 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    def __init__(self, channels: int, context: int, heads: int, groups: int, depth: int, parts: Parts) -> None:
+    def __init__(
+        self, channels: int, context: int, heads: int, groups: int, depth: int, parts: Parts
+    ) -> None:
         super().__init__()
         self.norm = parts.group_norm(groups, channels, eps=1e-6)
         self.proj_in = parts.conv2d(channels, channels, 1)
@@ -131,8 +134,8 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = parts.conv2d(channels, channels, 3)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        return self.conv(F.interpolate(x, size=list(size), mode="nearest"))
 
 
 def timestep_embedding(timesteps: Tensor, channels: int) -> Tensor:

@@ -29,7 +29,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except Exception as error:
-        raise FramewrightError(f"motion module: {path.name} is not a whole safetensors file: {error}") from error
+        raise FramewrightError(
+            f"motion module: {path.name} is not a whole safetensors file: {error}"
+        ) from error
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise FramewrightError(f"motion module: {path.name} holds values that are not finite, in {key}")

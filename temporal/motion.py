@@ -25,6 +25,8 @@ class MotionParams:
 
 
 class PositionTable(nn.Module):
+    pe: Tensor
+
     def __init__(self, length: int, channels: int, parts: Parts) -> None:
         super().__init__()
         self.register_buffer("pe", sinusoidal_positions(length, channels).to(parts.device, parts.dtype))
@@ -128,7 +130,7 @@ class MotionModel(nn.Module):
         if site not in self._places:
             return None
         group, level, j = self._places[site]
-        blocks = self.mid_block if group == "mid_block" else getattr(self, group)[level]
+        blocks: Any = self.mid_block if group == "mid_block" else getattr(self, group)[level]
         return blocks.motion_modules[j].temporal_transformer
 
     def check_frames(self, frames: int) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+Attention = Callable[..., Tensor]  # (q, k, v, heads, mask=None)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -26,20 +26,20 @@ class Parts:
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None
 
-    def _build(self, kind: str, *args: Any, **kwargs: Any) -> torch.nn.Module:
+    def _build(self, kind: str, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.nn, kind)(*args, dtype=self.dtype, device=self.device, **kwargs)
 
-    def linear(self, inputs: int, outputs: int, bias: bool = True) -> torch.nn.Module:
+    def linear(self, inputs: int, outputs: int, bias: bool = True) -> Any:
         return self._build("Linear", inputs, outputs, bias=bias)
 
-    def conv2d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Module:
+    def conv2d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> Any:
         return self._build("Conv2d", inputs, outputs, size, stride=stride, padding=size // 2)
 
-    def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Module:
+    def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> Any:
         return self._build("Conv1d", inputs, outputs, size, stride=stride, padding=size // 2)
 
-    def group_norm(self, groups: int, channels: int, eps: float = 1e-5) -> torch.nn.Module:
+    def group_norm(self, groups: int, channels: int, eps: float = 1e-5) -> Any:
         return self._build("GroupNorm", groups, channels, eps=eps)
 
-    def layer_norm(self, channels: int) -> torch.nn.Module:
+    def layer_norm(self, channels: int) -> Any:
         return self._build("LayerNorm", channels)

@@ -116,7 +116,7 @@ def _run(
         )
     tokens = [t.flatten(0, 1) for t in (q, k, v)]
     if call.band is not None and not pattern.renormalise:
-        out = _mask_after_softmax(*tokens, heads, call.band)
+        out = _mask_after_softmax(tokens[0], tokens[1], tokens[2], heads, call.band)
     else:
         options: dict[str, Any] = {}
         if call.band is not None:
@@ -125,7 +125,7 @@ def _run(
             read = _read(call.band, tokens[0].shape[1], tokens[1].shape[1], q.device)
             options["mask"] = q.new_zeros(read.shape).masked_fill_(~read, hidden)
         pieces = zip(*(t.split(SEQUENCES) for t in tokens), strict=True)
-        out = _join([attention(*piece, heads, **options) for piece in pieces])
+        out = _join([attention(*piece, heads=heads, **options) for piece in pieces])
     frames = len(call.queries) * len(call.queries[0])
     return out.unflatten(0, (-1, len(call.queries))).flatten(1, 2).unflatten(1, (frames, -1))
 

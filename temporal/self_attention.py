@@ -11,7 +11,9 @@ from .patterns import Pattern
 from .slots import frame_count
 
 
-def self_attention_patch(pattern: Pattern, attention: Attention) -> Callable[[Tensor, Tensor, Tensor, dict], Tensor]:
+def self_attention_patch(
+    pattern: Pattern, attention: Attention
+) -> Callable[[Tensor, Tensor, Tensor, dict], Tensor]:
     """What a host calls instead of attn1, on projected tokens [B·F, N, C] (its `patches_replace`)."""
 
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:

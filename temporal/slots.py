@@ -15,14 +15,18 @@ Site = tuple[str, int]  # ("input" | "middle" | "output", number of the block)
 Layers = Callable[[Site, Tensor, dict[str, Any]], Tensor]
 
 LAYERS = "framewright_layers"  # in transformer_options: the layer sets to call at every site, in order
-FRAMES = "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
+FRAMES = (
+    "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
+)
 
 
 def frame_count(batch: int, options: dict[str, Any]) -> int:
     """Frames a clip in this call: what the context windows say, else the batch over its conditions."""
     frames = options.get(FRAMES) or batch // max(1, len(options.get("cond_or_uncond", (0,))))
     if batch % frames:
-        raise FramewrightError(f"temporal layers: a batch of {batch} came, expected a multiple of {frames} frames")
+        raise FramewrightError(
+            f"temporal layers: a batch of {batch} came, expected a multiple of {frames} frames"
+        )
     return frames
 
 
@@ -49,17 +53,19 @@ def run_slot(slot: Slot, h: Tensor, emb: Tensor, context: Tensor, options: dict[
     return run_layers(slot.site, h, options)
 
 
-def site_channels(unet: nn.Module) -> dict[Site, int]:
+def site_channels(unet: Any) -> dict[Site, int]:
     """Sites of a latent-diffusion UNet and the channels each has there: every block with a ResBlock."""
     return {site: _resblocks(block)[0].out_layers[-1].out_channels for site, block in _blocks(unet)}
 
 
-def transformer_sites(unet: nn.Module) -> list[Site]:
+def transformer_sites(unet: Any) -> list[Site]:
     """Sites whose block holds a spatial transformer."""
-    return [site for site, block in _blocks(unet) if any(hasattr(layer, "transformer_blocks") for layer in block)]
+    return [
+        site for site, block in _blocks(unet) if any(hasattr(layer, "transformer_blocks") for layer in block)
+    ]
 
 
-def insert_slots(unet: nn.Module) -> None:
+def insert_slots(unet: Any) -> None:
     """Give each block of a foreign UNet a Slot after its first ResBlock and transformer; harmless when repeated."""
     for site, block in _blocks(unet):
         if any(isinstance(layer, Slot) for layer in block):
@@ -68,7 +74,7 @@ def insert_slots(unet: nn.Module) -> None:
         block.insert(place, Slot(site))
 
 
-def remove_slots(unet: nn.Module) -> None:
+def remove_slots(unet: Any) -> None:
     """Take every Slot out again; harmless when repeated."""
     for _, block in _blocks(unet):
         for number in reversed(range(len(block))):
@@ -76,11 +82,11 @@ def remove_slots(unet: nn.Module) -> None:
                 del block[number]
 
 
-def _resblocks(block: nn.Module) -> list[nn.Module]:
+def _resblocks(block: Any) -> list[Any]:
     return [layer for layer in block if hasattr(layer, "in_layers") and hasattr(layer, "out_layers")]
 
 
-def _blocks(unet: nn.Module) -> Iterator[tuple[Site, nn.Module]]:
+def _blocks(unet: Any) -> Iterator[tuple[Site, Any]]:
     groups = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
     for kind, blocks in groups.items():
         for number, block in enumerate(blocks):

@@ -38,7 +38,9 @@ class TemporalParams:
     def __post_init__(self) -> None:
         for name, known in (("conv", CONVS), ("positions", POSITIONS), ("mixing", MIXES)):
             if getattr(self, name) not in known:
-                raise FramewrightError(f"{name}: {getattr(self, name)!r} came, expected one of {', '.join(known)}")
+                raise FramewrightError(
+                    f"{name}: {getattr(self, name)!r} came, expected one of {', '.join(known)}"
+                )
 
 
 class TemporalConv(nn.Module):
@@ -60,6 +62,8 @@ class TemporalConv(nn.Module):
 
 class FrameAttention(nn.Module):
     """Normed self-attention over the frames of each pixel of [B·F, C, h, w], added to it; zero at first if asked."""
+
+    pe: Tensor
 
     def __init__(self, channels: int, heads: int, groups: int, params: TemporalParams, parts: Parts) -> None:
         super().__init__()
@@ -83,7 +87,9 @@ class FrameAttention(nn.Module):
         tokens = self.norm(x).unflatten(0, (-1, frames)).flatten(3).permute(0, 3, 1, 2).flatten(0, 1)
         if self.params.positions == "sinusoidal":
             if frames > self.params.frames:
-                raise FramewrightError(f"frames: {frames} came, the temporal layers have positions for {self.params.frames}")
+                raise FramewrightError(
+                    f"frames: {frames} came, the temporal layers have positions for {self.params.frames}"
+                )
             tokens = tokens + self.pe[:, :frames].to(tokens)
         q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
         if self.params.positions == "relative":
@@ -137,7 +143,7 @@ class TemporalSite(nn.Module):
         self.convs = nn.ModuleList(TemporalConv(channels, identity, parts) for _ in range(convs))
         self.conv_mixes = nn.ModuleList(Mix(params.mixing) for _ in range(convs))
         self.attention = FrameAttention(channels, heads, groups, params, parts) if attends else None
-        self.attention_mix = Mix(params.mixing) if attends else None
+        self.attention_mix = Mix(params.mixing)
 
     def convolve(self, number: int, x: Tensor, frames: int) -> Tensor:
         """x after the site's convolution of that number, if it has one."""

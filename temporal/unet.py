@@ -1,6 +1,6 @@
 """The space-time UNet: a latent-diffusion image UNet in its key layout, with temporal layers that can be switched on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep
 from .parts import Parts
 from .slots import FRAMES, frame_count, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
+
+Size = Sequence[int]  # height and width
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class SpaceTimeUNet(nn.Module):
         self.output_blocks = nn.ModuleList(self._output_blocks(widths))
         first = params.model_channels
         self.out = nn.Sequential(
-            parts.group_norm(params.norm_groups, first), nn.SiLU(), parts.conv2d(first, params.out_channels, 3)
+            parts.group_norm(params.norm_groups, first),
+            nn.SiLU(),
+            parts.conv2d(first, params.out_channels, 3),
         )
         if params.temporal:
-            self.temporal = nn.ModuleDict(self._temporal_layers(params.temporal))
+            self.temporal = nn.ModuleDict(dict(self._temporal_layers(params.temporal)))
 
     def _res(self, inputs: int, outputs: int) -> ResBlock:
         return ResBlock(inputs, outputs, self._emb, self.params.norm_groups, self._parts)
@@ -68,7 +72,9 @@ class SpaceTimeUNet(nn.Module):
     def _transformer(self, channels: int) -> SpatialTransformer:
         p = self.params
         heads = max(1, channels // p.head_channels)
-        return SpatialTransformer(channels, p.context_dim, heads, p.norm_groups, p.transformer_depth, self._parts)
+        return SpatialTransformer(
+            channels, p.context_dim, heads, p.norm_groups, p.transformer_depth, self._parts
+        )
 
     def _block(self, level: int, inputs: int, outputs: int) -> list[nn.Module]:
         attends = level in self.params.attention_levels
@@ -97,16 +103,15 @@ class SpaceTimeUNet(nn.Module):
 
     def _temporal_layers(self, temporal: TemporalParams) -> Iterator[tuple[str, nn.Module]]:
         """Temporal layers by the place of the spatial layer they follow, beside the image network's keys."""
-        p, level = self.params, 0
+        p, level, channels = self.params, 0, 0
         convs = {"none": 0, "3x1x1": 1, "pseudo-3d": 2}[temporal.conv]
         for kind, number, block in self._blocks():
-            channels = 0
             for place, layer in enumerate(block):
                 name, after = f"{kind}_{number}_{place}", block[place + 1 : place + 2]
                 if isinstance(layer, ResBlock):
-                    channels = layer.out_layers[-1].out_channels
-                    attends = temporal.attention and place == 0 and not isinstance(next(iter(after), None), SpatialTransformer)
-                    yield name, self._site(channels, convs, attends, temporal)
+                    channels = layer.channels
+                    alone = place == 0 and not any(isinstance(one, SpatialTransformer) for one in after)
+                    yield name, self._site(channels, convs, temporal.attention and alone, temporal)
                 elif isinstance(layer, SpatialTransformer):
                     yield name, self._site(channels, 0, temporal.attention, temporal)
                 elif isinstance(layer, Downsample):
@@ -123,7 +128,7 @@ class SpaceTimeUNet(nn.Module):
         heads = max(1, channels // p.head_channels)
         return TemporalSite(channels, convs, attends, heads, p.norm_groups, temporal, self._parts)
 
-    def _blocks(self) -> Iterator[tuple[str, int, nn.Sequential]]:
+    def _blocks(self) -> Iterator[tuple[str, int, Any]]:
         yield from (("input", number, block) for number, block in enumerate(self.input_blocks))
         yield "middle", 0, self.middle_block
         yield from (("output", number, block) for number, block in enumerate(self.output_blocks))
@@ -156,8 +161,10 @@ class SpaceTimeUNet(nn.Module):
 class _Call:
     """What one forward pass carries from block to block."""
 
-    def __init__(self, unet: SpaceTimeUNet, x: Tensor, timesteps: Tensor, context: Tensor, options: dict[str, Any]) -> None:
-        self.layers = unet.temporal if unet.params.temporal else {}
+    def __init__(
+        self, unet: SpaceTimeUNet, x: Tensor, timesteps: Tensor, context: Tensor, options: dict[str, Any]
+    ) -> None:
+        self.layers: Any = unet.temporal if unet.params.temporal else {}
         self.options, self.frames = options, frame_count(x.shape[0], options)
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
@@ -166,14 +173,13 @@ class _Call:
         """Timestep embedding and context, a row for each frame at the present frame rate."""
         if self.frames not in self._told:
             step = -(-self._full // self.frames)
-            self._told[self.frames] = tuple(
+            emb, context = (
                 t.unflatten(0, (-1, self._full))[:, ::step].flatten(0, 1) for t in self._told[self._full]
             )
+            self._told[self.frames] = emb, context
         return self._told[self.frames]
 
-    def run(
-        self, kind: str, number: int, block: nn.Sequential, h: Tensor, size: tuple[int, int] = (0, 0), wanted: int = 0
-    ) -> Tensor:
+    def run(self, kind: str, number: int, block: Any, h: Tensor, size: Size = (), wanted: int = 0) -> Tensor:
         """One block; inserted layers come after its first ResBlock and transformer, before any resize."""
         site, options, waiting = (kind, number), self.options, False
         options["block"] = site
@@ -190,7 +196,7 @@ class _Call:
             waiting |= isinstance(layer, ResBlock) and place == 0
         return run_layers(site, h, options) if waiting else h
 
-    def _layer(self, layer: nn.Module, temporal: nn.Module | None, h: Tensor, size: tuple[int, int]) -> Tensor:
+    def _layer(self, layer: Any, temporal: Any, h: Tensor, size: Size) -> Tensor:
         emb, context = self._conditions()
         if isinstance(layer, ResBlock):
             return self._res(layer, temporal, h, emb)

@@ -1,0 +1,125 @@
+"""The real page in a headless browser: the graphs that it sends, and the nodes that it knows, against ours."""
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from framewright.bridge.client import Client
+from framewright.bridge.hosts import Server
+from framewright.embedded.comfy_api import install
+from framewright.embedded.nodes_files import NODES as CORE
+from framewright.embedded.registry import Registry
+from framewright.embedded.workflow import parse, to_prompt
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
+FIXTURES = sorted((ROOT / "tests" / "page" / "workflows").glob("*.json"))
+READY = "window.app && app.graph && window.LiteGraph && LiteGraph.registered_node_types.KSampler"
+
+install()
+
+
+def _browser_module() -> Any:
+    if importlib.util.find_spec("websocket") is None:
+        pytest.skip("the page is NOT checked: pip install websocket-client")
+    spec = importlib.util.spec_from_file_location("page_browser", ROOT / "tests" / "page" / "browser.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def open_page() -> Iterator[Callable[[Server], Any]]:
+    """A browser in which the page of a server is open; it is loaded anew only where the server is another."""
+    module = _browser_module()
+    if module.find_chromium() is None:
+        pytest.skip("the page is NOT checked: there is no chromium on the path")
+    shown: list[str] = []
+    with module.Browser() as browser:
+
+        def open_(server: Server) -> Any:
+            if shown != [server.url]:
+                browser.open(server.url)
+                browser.wait(READY)
+                shown[:] = [server.url]
+            return browser
+
+        yield open_
+
+
+def object_info(server: Server) -> dict[str, Any]:
+    return Client(server.url)._json("GET", "/object_info")
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *FIXTURES], ids=lambda path: path.stem)
+def test_page_sends_what_we_send(path: Path, host_server: Server, open_page: Callable[[Server], Any]) -> None:
+    page = open_page(host_server)
+    workflow = parse(path.read_text("utf-8"), path.name)
+    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+    unknown = page.evaluate(
+        "app.graph.nodes.map(node => node.type).filter(type => !(type in LiteGraph.registered_node_types))"
+    )
+    assert unknown == []
+    theirs = page.evaluate("app.graphToPrompt().then(sent => sent.output)", await_promise=True)
+    assert len(theirs) > 0
+    assert to_prompt(workflow, object_info(host_server)) == theirs
+    assert [error for error in page.console_errors if "framewright" in error.lower()] == []
+
+
+def spec(entry: list[Any]) -> tuple[str, dict[str, Any]]:
+    """An input's type and its options, without texts, and with the old way of writing a choice as the new."""
+    kind, *rest = entry
+    options = dict(rest[0]) if rest else {}
+    if isinstance(kind, list):
+        kind, options["options"] = "COMBO", kind
+    for text in ("tooltip", "display_name", "multiselect", "placeholder"):
+        options.pop(text, None)
+    return kind, {key: value for key, value in options.items() if value is not False}
+
+
+# Sockets that came to the core after 0.3.64, and choices that the built-in host leaves out.
+NEWER = {("CreateVideo", "bit_depth"), ("ImageFromBatch", "batch_index"), ("SaveVideo", "format")}
+NEWER |= {("SaveVideo", "codec")}
+
+
+def test_core_nodes_are_the_core_s(host_server: Server) -> None:
+    theirs = object_info(host_server)
+    newest = "bit_depth" in theirs["CreateVideo"]["input"].get("optional", {})
+    for name, ours in json.loads(json.dumps(Registry(CORE).object_info())).items():
+        for group in ("required", "optional"):
+            own = {key: spec(entry) for key, entry in ours["input"].get(group, {}).items()}
+            real = {key: spec(entry) for key, entry in theirs[name]["input"].get(group, {}).items()}
+            apart = {key for node, key in NEWER if node == name and (not newest or node == "SaveVideo")}
+            kept = [key for key in own if key not in apart]
+            assert kept == [key for key in real if key not in apart], (name, group)
+            assert {key: own[key] for key in kept} == {key: real[key] for key in kept}, (name, group)
+        count = len(theirs[name]["output"])
+        assert ours["output"][:count] == theirs[name]["output"], name
+        assert ours["output_node"] == theirs[name]["output_node"], name
+        if newest:
+            assert ours["output"] == theirs[name]["output"], name
+            assert ours["output_name"] == theirs[name]["output_name"], name
+            assert ours["display_name"] == theirs[name]["display_name"], name
+
+
+def test_declarations_of_the_pack_are_the_same_in_both_hosts(host_server: Server) -> None:
+    theirs = {name: one for name, one in object_info(host_server).items() if name.startswith("Framewright")}
+    files = [path.stem for path in (ROOT / "nodes").glob("*.py")]
+    classes = [
+        one for name in files for one in getattr(importlib.import_module(f"framewright.nodes.{name}"), "NODES", [])
+    ]
+    ours = json.loads(json.dumps(Registry(classes).object_info()))
+    if not (ROOT / "__init__.py").is_file():
+        pytest.skip("the pack has no door yet, so no host loads it")
+    assert set(theirs) <= set(ours)
+    assert theirs, "the host loaded no node of the pack"
+    for name, real in theirs.items():
+        for key in set(real) - {"python_module", "search_aliases", "output_tooltips"}:
+            assert ours[name][key] == real[key], (name, key)
+        assert [text or None for text in real["output_tooltips"]] == ours[name]["output_tooltips"], name
