@@ -78,11 +78,14 @@ def motion_params(tensors: dict[str, Tensor], name: str) -> MotionParams:
         raise FramewrightError(
             f"motion module: {name} has {len(lengths)} lengths of position tables (pos_encoder.pe), expected one"
         )
-    levels = 1 + max(level for group, level, _ in norms if group == "down_blocks")
-    count = 1 + max(j for group, _, j in norms if group == "down_blocks")
-
+    down = {(level, j): channels for (group, level, j), channels in norms.items() if group == "down_blocks"}
+    levels, count = sorted({level for level, _ in down}), 1 + max((j for _, j in down), default=-1)
+    if not down or levels != list(range(len(levels))):
+        raise FramewrightError(
+            f"motion module: {name} has motion modules at down_blocks {levels}, expected every level from 0"
+        )
     return MotionParams(
-        channels=tuple(norms.get(("down_blocks", level, 0), 0) for level in range(levels)),
+        channels=tuple(next(channels for (at, _), channels in down.items() if at == level) for level in levels),
         res_blocks=count,
         mid_block=any(key.startswith("mid_block.") for key in tensors),
         positions=lengths.pop(),

@@ -70,8 +70,8 @@ def test_noise_levels_are_the_hosts(reference: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_are_the_hosts(reference: dict[str, Tensor], sampler: str) -> None:
-    # Older ComfyUI (0.3) draws a step's noise from the seed itself, so the first equals the noise of the start;
-    # newer ones, and the built-in host, take the seed after it.
+    # Older ComfyUI (0.3) draws a step's noise from the seed itself, so that the first is the noise of the
+    # start again; newer ones, and the built-in host, take the seed plus one.
     older = torch.equal(reference["noise of a step"], reference["noise"])
     seed = tiny.SEED - 1 if older and sampler in WITH_STEP_NOISE else tiny.SEED
     cases = [case for case in tiny.CASES if case.sampler == sampler]
@@ -169,9 +169,9 @@ def test_what_is_not_finite_is_refused_by_name() -> None:
 
 def test_noise_of_another_shape_is_refused() -> None:
     guider, latent = Guider(model(), *tiny.prompts(), 1.0), tiny.latents()
-    with pytest.raises(FramewrightError, match=r"noise: \(2, 4, 8, 8\) came, .* latent_image's \(3, 4, 8, 8\)"):
+    with pytest.raises(FramewrightError, match=r"noise: \(2, 4, 8, 8\) came, expected .*\(3, 4, 8, 8\)"):
         sample(guider, latent[:2], euler, torch.ones(2), latent)
-    with pytest.raises(FramewrightError, match="batch_index has 2 numbers, expected one for each of the 3 frames"):
+    with pytest.raises(FramewrightError, match="batch_index has 2 numbers, .* each of the 3 frames"):
         prepare_noise(tiny.latents(), 0, [0, 1])
 
 
@@ -180,7 +180,7 @@ def test_names_that_only_comfyui_has_are_refused() -> None:
     assert nodes.KSamplerSelect.validate_inputs("uni_pc") == f"sampler uni_pc needs ComfyUI; {known}"
     with pytest.raises(FramewrightError, match=f"sampler uni_pc needs ComfyUI; {known}"):
         nodes.KSamplerSelect.execute("uni_pc")
-    with pytest.raises(FramewrightError, match="scheduler beta needs ComfyUI; the built-in host has: simple, "):
+    with pytest.raises(FramewrightError, match="scheduler beta needs ComfyUI; .* has: simple, "):
         nodes.BasicScheduler.execute(model(), "beta", 20, 1.0)
     assert nodes.KSampler.validate_inputs("lcm", "beta").startswith("scheduler beta needs ComfyUI")
     assert nodes.KSampler.validate_inputs("lcm", "karras") is True
@@ -197,8 +197,8 @@ def test_ksampler_and_the_separate_nodes_agree_and_keep_what_a_latent_carries() 
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     out, x0 = nodes.SamplerCustomAdvanced.execute(
         nodes.RandomNoise.execute(3)[0], nodes.CFGGuider.execute(model(), positive, negative, 2.0)[0],
-        nodes.KSamplerSelect.execute("dpmpp_2m")[0], nodes.BasicScheduler.execute(model(), "karras", 4, 0.5)[0],
-        latent,
+        nodes.KSamplerSelect.execute("dpmpp_2m")[0],
+        nodes.BasicScheduler.execute(model(), "karras", 4, 0.5)[0], latent,
     ).result  # fmt: skip
     assert torch.equal(whole["samples"], out["samples"])
     torch.testing.assert_close(x0["samples"], out["samples"])

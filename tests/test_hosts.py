@@ -212,7 +212,8 @@ def test_graph_runs_and_files_come_back(host_server: Server, tmp_path: Path) -> 
                 assert picture.info["workflow"] == '{"nodes": [], "links": []}'
                 assert (np.asarray(picture) == np.array([0x33, 0x66, 0x99])).all()
                 assert picture.size == (16, 8)
-        assert [p for p in seen if p.node == "2"] == [("2", 0, 0), ("2", 1, 3), ("2", 2, 3), ("2", 3, 3)]
+        steps = [p for p in seen if p.node == "2"]  # newer hosts leave out steps that come too fast
+        assert steps[:2] == [("2", 0, 0), ("2", 1, 3)] and steps[-1] == ("2", 3, 3)
 
         source = tmp_path / 'é "1".png'
         Image.fromarray(np.arange(96, dtype=np.uint8).reshape(4, 8, 3)).save(source)
@@ -244,12 +245,12 @@ def test_failing_and_interrupted_graphs(host_server: Server) -> None:
             client.follow(client.queue(graph(filename_prefix="../../x")))
 
         slow = graph()
-        slow["2"]["inputs"] |= {"steps": 9999, "seconds": 0.05}
+        slow["2"]["inputs"] |= {"steps": 1000, "seconds": 0.05}
         running, waiting = client.queue(slow), client.queue(graph(filename_prefix="waits"))
         client.interrupt(waiting)
 
         def stop(progress: Progress) -> None:
-            if progress.done == 2:
+            if progress.node == "2" and progress.done:
                 client.interrupt(running)
 
         with pytest.raises(FramewrightError, match=r"interrupted at node 2 \(TestProbe\)"):
