@@ -12,6 +12,7 @@ package.__path__ = [str(ROOT)]
 
 import torch  # noqa: E402
 from framewright.demo import files, recipes  # noqa: E402
+from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
@@ -46,7 +47,15 @@ def main() -> None:
     trains.add_argument("--seed", type=int, default=1)
     trains.add_argument("--steps", type=int, help="other than the recipe's")
     trains.add_argument("--checkpoints", type=Path, default=ROOT / "build" / "training")
+    judges = commands.add_parser("evaluate", help="judge what the models render from held-out prompts")
+    judges.add_argument("--seed", type=int, default=1)
+    judges.add_argument("--prompts", type=int, default=96)
+    judges.add_argument("--long-prompts", type=int, default=16, help="of these, rendered with 64 frames too")
     options = parser.parse_args()
+    if options.command == "evaluate":
+        for record in evaluate(options.seed, options.prompts, options.long_prompts):
+            print(json.dumps(record), flush=True)
+        return
     for name in recipes.STEPS if options.model == "all" else [options.model]:
         train(name, options.seed, options.checkpoints, options.steps)
 

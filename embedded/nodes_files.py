@@ -43,7 +43,7 @@ class LoadImage(io.ComfyNode):
         except (UnidentifiedImageError, OSError) as error:
             raise FramewrightError(f"image: {image!r} cannot be read as a picture: {error}") from error
         same = [one for one in pictures if one.size == pictures[0].size]
-        frames = [np.asarray(_eight_bit(one).convert("RGB"), np.float32) / 255.0 for one in same]
+        frames = [_colours(one) for one in same]
         masks = [_transparency(one) for one in same]
         return io.NodeOutput(torch.from_numpy(np.stack(frames)), torch.stack(masks))
 
@@ -60,9 +60,11 @@ class LoadImage(io.ComfyNode):
         return True
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit, where a plain conversion would clip it to white."""
-    return picture.point(lambda value: value * (1 / 255)) if picture.mode == "I" else picture
+def _colours(picture: Image.Image) -> np.ndarray:
+    """[H, W, 3] in 0..1; 16-bit grey is scaled, where Pillow's own conversion would clip it to white."""
+    if picture.mode.startswith("I"):
+        return np.repeat(np.asarray(picture, np.float32)[..., None] / 65535.0, 3, axis=-1)
+    return np.asarray(picture.convert("RGB"), np.float32) / 255.0
 
 
 def _transparency(picture: Image.Image) -> torch.Tensor:

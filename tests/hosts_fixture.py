@@ -4,6 +4,7 @@
 the whole session, with the pack and a node `TestProbe` (an image passed through in slow steps).
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -89,6 +90,7 @@ def _server_of(
                 probe = folder / "custom_nodes" / "test_probe" / "__init__.py"
                 probe.parent.mkdir(parents=True)
                 probe.write_text(PROBE, "utf-8")
+                shutil.copy(PACK_ROOT / "tests" / "tensor_node.py", probe.parent.parent)
                 pack = PACK_ROOT if (PACK_ROOT / "__init__.py").is_file() else None
                 servers[host] = stack.enter_context(serve(host, folder, pack=pack, timeout=900.0))
             return servers[host]

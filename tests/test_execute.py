@@ -256,11 +256,15 @@ def test_pictures_come_back_as_saved(folders: Folders) -> None:
     prefix = {"images": ["1", 0], "filename_prefix": "sub/take_%width%x%height%"}
     shown = [render(folders, load, ("SaveImage", prefix)).outputs["2"]["images"][0] for _ in range(2)]
     assert shown == [
-        {"filename": f"take_10x6_{number}_.png", "subfolder": "sub", "type": "output"} for number in ("00001", "00002")
+        {"filename": f"take_10x6_{number}_.png", "subfolder": "sub", "type": "output"}
+        for number in ("00001", "00002")
     ]
     with Image.open(folders.output / "sub" / "take_10x6_00001_.png") as file:
         assert json.loads(file.text["workflow"]) == {"nodes": [], "name": "w"}
-        assert json.loads(file.text["prompt"])["1"] == {"class_type": "LoadImage", "inputs": {"image": "a.png"}}
+        assert json.loads(file.text["prompt"])["1"] == {
+            "class_type": "LoadImage",
+            "inputs": {"image": "a.png"},
+        }
         np.testing.assert_array_equal(np.asarray(file), (picture * 255).round().byte().numpy()[..., :3])
 
 
@@ -284,9 +288,9 @@ def test_load_image_masks_frames_and_depths(folders: Folders) -> None:
     save(rgba, folders, "alpha.png")
     images, mask = loaded(folders, "alpha.png")
     assert images.shape == (1, 2, 3, 3) and torch.allclose(mask[0, 0], torch.tensor([1.0, 0.0, 0.8]))
-    Image.fromarray(np.full((2, 3), 32896, np.int32), "I").save(folders.input / "deep.png")
+    Image.fromarray(np.full((2, 3), 32896, np.uint16)).save(folders.input / "deep.png")
     images, mask = loaded(folders, "deep.png")
-    assert images.unique().item() == pytest.approx(128 / 255, abs=2e-3) and mask.shape == (1, 64, 64)
+    assert images.unique().item() == pytest.approx(32896 / 65535, abs=1e-6) and mask.shape == (1, 64, 64)
     still = [Image.new("RGB", (3, 2), (value, 0, 0)) for value in (0, 255)]
     still[0].save(folders.input / "two.png", save_all=True, append_images=still[1:])
     assert loaded(folders, "two.png")[0][:, 0, 0, 0].tolist() == [0.0, 1.0]
@@ -294,7 +298,9 @@ def test_load_image_masks_frames_and_depths(folders: Folders) -> None:
 
 def test_load_image_refuses_what_is_no_picture(folders: Folders) -> None:
     (folders.input / "a.png").write_bytes(b"text")
-    with pytest.raises(FramewrightError, match=r"LoadImage \(#1\): image: 'a.png' cannot be read as a picture"):
+    with pytest.raises(
+        FramewrightError, match=r"LoadImage \(#1\): image: 'a.png' cannot be read as a picture"
+    ):
         render(folders, ("LoadImage", {"image": "a.png"}), ("PreviewImage", {"images": ["1", 0]}))
 
 
@@ -321,7 +327,9 @@ def node(name: str) -> type[io.ComfyNode]:
 
 
 @pytest.mark.parametrize("method", ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"])
-@pytest.mark.parametrize(("size", "shape"), [((8, 0), (3, 8)), ((0, 6), (6, 15)), ((4, 4), (4, 4)), ((0, 0), (4, 10))])
+@pytest.mark.parametrize(
+    ("size", "shape"), [((8, 0), (3, 8)), ((0, 6), (6, 15)), ((4, 4), (4, 4)), ((0, 0), (4, 10))]
+)
 def test_image_scale_sizes(method: str, size: tuple[int, int], shape: tuple[int, int]) -> None:
     image = torch.rand(2, 4, 10, 3)
     scaled = node("ImageScale").execute(image, method, *size, "disabled")[0]
@@ -384,7 +392,9 @@ def test_video_round_trip(inputs: dict[str, Any], name: str, folders: Folders) -
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         texts = {key.lower(): value for key, value in container.metadata.items()}
-        assert json.loads(texts["prompt"])["2"]["inputs"]["fps"] == 12 and json.loads(texts["workflow"]) == {"nodes": []}
+        assert json.loads(texts["prompt"])["2"]["inputs"]["fps"] == 12 and json.loads(texts["workflow"]) == {
+            "nodes": []
+        }
     parts = node("GetVideoComponents").execute(FileVideo(path))
     images, audio, fps, depth, space = parts.args
     assert (fps, depth, space) == (12.0, 8, "sRGB")
@@ -398,7 +408,11 @@ def test_video_round_trip(inputs: dict[str, Any], name: str, folders: Folders) -
 def test_crf_matters(folders: Folders) -> None:
     nested = {"format": "mp4", "format.codec": "h264", "format.codec.encoding": "re-encode"}
     sizes = [
-        write_video(folders, **nested, **{"format.codec.encoding.crf": crf, "format.codec.encoding.color_space": "auto"})
+        write_video(
+            folders,
+            **nested,
+            **{"format.codec.encoding.crf": crf, "format.codec.encoding.color_space": "auto"},
+        )
         .stat()
         .st_size
         for crf in (1.0, 51.0)
@@ -427,7 +441,9 @@ def test_video_refuses(folders: Folders, tmp_path: Path) -> None:
         FileVideo(tmp_path / "x.mp4").get_components()
 
 
-@pytest.mark.parametrize(("value", "text"), [("a", "a"), (2, "2"), (True, "true"), (None, "None"), ([1], "[\n    1\n]")])
+@pytest.mark.parametrize(
+    ("value", "text"), [("a", "a"), (2, "2"), (True, "true"), (None, "None"), ([1], "[\n    1\n]")]
+)
 def test_preview_any(value: Any, text: str) -> None:
     assert node("PreviewAny").execute(value).ui.as_dict() == {"text": (text,)}
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE = ("temporal", "sampling", "pictures")
 MAY_IMPORT = {
     **{room: {room, "errors"} for room in PURE},
-    "demo": {"demo", "temporal", "errors"},
+    "demo": {"demo", "temporal", "errors", "demo.evaluate"},
     "nodes": {"nodes", "bridge", "errors", *PURE},
     "bridge": {"bridge", "demo", "embedded.workflow", "errors", *PURE},
     "embedded": {"embedded", "bridge.host", "demo", "nodes", "errors", *PURE},

@@ -112,7 +112,9 @@ def test_declarations_of_the_pack_are_the_same_in_both_hosts(host_server: Server
     theirs = {name: one for name, one in object_info(host_server).items() if name.startswith("Framewright")}
     files = [path.stem for path in (ROOT / "nodes").glob("*.py")]
     classes = [
-        one for name in files for one in getattr(importlib.import_module(f"framewright.nodes.{name}"), "NODES", [])
+        one
+        for name in files
+        for one in getattr(importlib.import_module(f"framewright.nodes.{name}"), "NODES", [])
     ]
     ours = json.loads(json.dumps(Registry(classes).object_info()))
     if not (ROOT / "__init__.py").is_file():

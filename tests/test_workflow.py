@@ -16,7 +16,10 @@ INFO: dict[str, Any] = json.loads((PAGE / "object_info.json").read_text())  # of
 
 SOURCE = {"input": {"required": {"seed": ["INT", {}]}}, "output": ["IMAGE"], "display_name": "Source"}
 PASS = {
-    "input": {"required": {"image": ["IMAGE"], "width": ["INT", {"default": 8}]}, "optional": {"mask": ["MASK"]}},
+    "input": {
+        "required": {"image": ["IMAGE"], "width": ["INT", {"default": 8}]},
+        "optional": {"mask": ["MASK"]},
+    },
     "output": ["MASK", "IMAGE"],
     "display_name": "Pass",
 }
@@ -24,7 +27,9 @@ SINK = {"input": {"required": {"images": ["IMAGE"]}}, "output": [], "display_nam
 SMALL = {"Source": SOURCE, "Pass": PASS, "Sink": SINK}
 
 
-def node(number: int, kind: str, inputs: list[tuple[str, str, int | None]] = (), **more: Any) -> dict[str, Any]:
+def node(
+    number: int, kind: str, inputs: list[tuple[str, str, int | None]] = (), **more: Any
+) -> dict[str, Any]:
     slots = [{"name": name, "type": type_, "link": link} for name, type_, link in inputs]
     outputs = [{"name": one, "type": one} for one in SMALL.get(kind, {"output": ["*"]})["output"]]
     return {"id": number, "type": kind, "inputs": slots, "outputs": outputs, **more}
@@ -36,7 +41,10 @@ def chain(**middle: Any) -> dict[str, Any]:
         "version": 0.4,
         "nodes": [
             node(1, "Source", widgets_values=[5, "randomize"]),
-            {**node(2, "Pass", [("image", "IMAGE", 1), ("mask", "MASK", None)], widgets_values=[16]), **middle},
+            {
+                **node(2, "Pass", [("image", "IMAGE", 1), ("mask", "MASK", None)], widgets_values=[16]),
+                **middle,
+            },
             node(3, "Sink", [("images", "IMAGE", 2)]),
         ],
         "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 1, 3, 0, "IMAGE"]],
@@ -115,7 +123,10 @@ def test_widget_values(saved: Any, expected: dict[str, Any]) -> None:
         "c": [["a", "b"], {"control_after_generate": True}],
     }
     order = ["noise_seed", "model", "x", "forced", "c", "t"]
-    assert widget_values({"input": {"required": required}, "input_order": {"required": order}}, saved) == expected
+    assert (
+        widget_values({"input": {"required": required}, "input_order": {"required": order}}, saved)
+        == expected
+    )
 
 
 def test_values_of_forced_sockets_are_dropped() -> None:
@@ -130,7 +141,9 @@ def test_choices_and_comments() -> None:
 
 
 def test_file_names() -> None:
-    filled = page_text.fill("%A.w%/%date:yyyy%_%width%_%B.w%", lambda title, name: "1/2" if title == "A" else None)
+    filled = page_text.fill(
+        "%A.w%/%date:yyyy%_%width%_%B.w%", lambda title, name: "1/2" if title == "A" else None
+    )
     assert filled.startswith("1_2/2") and filled.endswith("_%width%_%B.w%") and len(filled.split("_")[1]) == 6
 
 
@@ -141,7 +154,12 @@ def changed(**more: Any) -> dict[str, Any]:
 def with_reroutes_in_a_ring() -> dict[str, Any]:
     workflow = chain()
     workflow["nodes"] += [node(8, "Reroute", [("", "*", 8)]), node(9, "Reroute", [("", "*", 9)])]
-    workflow["links"] = [[1, 8, 0, 2, 0, "*"], [2, 2, 1, 3, 0, "IMAGE"], [8, 9, 0, 8, 0, "*"], [9, 8, 0, 9, 0, "*"]]
+    workflow["links"] = [
+        [1, 8, 0, 2, 0, "*"],
+        [2, 2, 1, 3, 0, "IMAGE"],
+        [8, 9, 0, 8, 0, "*"],
+        [9, 8, 0, 9, 0, "*"],
+    ]
     return workflow
 
 
@@ -151,7 +169,9 @@ def subgraph_in_itself() -> dict[str, Any]:
 
 
 def ring() -> dict[str, Any]:
-    return {key: {"class_type": "Pass", "inputs": {"image": [feed, 1]}} for key, feed in [("1", "2"), ("2", "1")]}
+    return {
+        key: {"class_type": "Pass", "inputs": {"image": [feed, 1]}} for key, feed in [("1", "2"), ("2", "1")]
+    }
 
 
 @pytest.mark.parametrize(
@@ -194,7 +214,11 @@ def test_broken_files(tmp_path: Path) -> None:
 PROMPT = {
     "1": {"class_type": "Source", "inputs": {"seed": 5}, "_meta": {"title": "First v1.0"}},
     "2": {"class_type": "Source", "inputs": {"seed": 6, "on": True, "name": "x"}},
-    "3": {"class_type": "Pass", "inputs": {"image": ["1", 0], "format.codec": "auto"}, "_meta": {"title": "Pass"}},
+    "3": {
+        "class_type": "Pass",
+        "inputs": {"image": ["1", 0], "format.codec": "auto"},
+        "_meta": {"title": "Pass"},
+    },
 }
 
 
@@ -225,7 +249,10 @@ def test_set_inputs(assignment: str, key: str, name: str, value: Any) -> None:
     [
         ("seed", "expected NODE.input=value"),
         ("seed=1", "expected NODE.input=value"),
-        ("Source.seed=1", r"several nodes are called 'Source', use an id: Source \(#1 'First v1.0'\), Source \(#2\)"),
+        (
+            "Source.seed=1",
+            r"several nodes are called 'Source', use an id: Source \(#1 'First v1.0'\), Source \(#2\)",
+        ),
         ("KSampler.seed=1", r"no node is called 'KSampler'; there are: Source \(#1"),
         ("2.steps=1", r"Source \(#2\) has no input 'steps' to set, it has: seed, on, name"),
         ("3.image=a.png", "has no input 'image' to set"),

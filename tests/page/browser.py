@@ -88,7 +88,9 @@ class Browser:
         while time.monotonic() < deadline:
             lines = port_file.read_text().splitlines() if port_file.is_file() else []
             if len(lines) == 2:
-                with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json", timeout=self.timeout) as answer:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{lines[0]}/json", timeout=self.timeout
+                ) as answer:
                     tabs = [one for one in json.load(answer) if one["type"] == "page"]
                 if tabs:
                     return tabs[0]["webSocketDebuggerUrl"]
@@ -108,7 +110,11 @@ class Browser:
     def evaluate(self, js: str, await_promise: bool = False) -> Any:
         """The value of an expression, as JSON carries it; PageError with the page's own text if it throws."""
         answer = self._call(
-            "Runtime.evaluate", expression=js, awaitPromise=await_promise, returnByValue=True, userGesture=True
+            "Runtime.evaluate",
+            expression=js,
+            awaitPromise=await_promise,
+            returnByValue=True,
+            userGesture=True,
         )
         thrown = answer.get("exceptionDetails")
         if thrown:
@@ -146,7 +152,9 @@ class Browser:
     def _hear(self, message: dict[str, Any]) -> None:
         told = message.get("params", {})
         if message.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
-            self._errors.append(" ".join(str(one.get("value", one.get("description"))) for one in told["args"]))
+            self._errors.append(
+                " ".join(str(one.get("value", one.get("description"))) for one in told["args"])
+            )
         elif message.get("method") == "Runtime.exceptionThrown":
             details = told["exceptionDetails"]
             self._errors.append(details.get("exception", {}).get("description") or details["text"])

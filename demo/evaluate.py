@@ -1,0 +1,83 @@
+"""Judges what the demo models render from prompts that they were never trained on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..bridge.host import apply_motion, use
+from ..embedded.host import EmbeddedHost
+from ..embedded.model import EmbeddedModel
+from ..embedded.samplers import SAMPLERS
+from ..embedded.sampling import Guider, prepare_noise, sample
+from ..embedded.schedules import schedule_sigmas
+from ..sampling.windows import Windows
+from ..temporal.checkpoint import load_motion
+from . import render
+from .files import FOLDER
+from .judge import judge, score, warp_errors
+from .world import FRAMES, Scene, Subject, subjects
+
+STEPS, CFG, SAMPLER, SCHEDULER = 20, 3.0, "euler", "karras"  # as in workflows/text_to_video.json
+WINDOWS = Windows(FRAMES, 8)
+TRUE_CLIPS = 384
+
+
+class Renderer:
+    """The shipped graph, without its files."""
+
+    def __init__(self) -> None:
+        use(host := EmbeddedHost())
+        self.image, self._words, self._vae = host.demo_model()
+        motion = host.motion(load_motion(FOLDER / "motion.safetensors", host.parts()), "demo")
+        self.video: EmbeddedModel = apply_motion(self.image, motion)
+
+    def __call__(self, model: EmbeddedModel, subject: Subject, seed: int, frames: int = FRAMES) -> np.ndarray:
+        positive, negative = ([[self._words.encode([text]), {}]] for text in (subject.caption(), ""))
+        latent = torch.zeros(frames, 4, 16, 16)
+        sigmas = schedule_sigmas(SCHEDULER, model.schedule, STEPS)
+        guider = Guider(model, positive, negative, CFG)
+        noise = prepare_noise(latent, seed)
+        return self._vae.decode(sample(guider, noise, SAMPLERS[SAMPLER], sigmas, latent, seed=seed)).numpy()
+
+
+def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
+    """Records to print: the image model alone, 64 frames through windows, and last the video model's scores."""
+    rng, renderer = np.random.default_rng(seed), Renderer()
+    held_out = [subject for subject in subjects() if subject.held_out]
+    drawn = [held_out[i] for i in rng.choice(len(held_out), prompts, replace=prompts > len(held_out))]
+    truth = [
+        (one, render.frames(Scene.sample(one, rng))) for one in (held_out[i % len(held_out)] for i in range(TRUE_CLIPS))
+    ]
+    on_truth = score(truth)
+
+    def scores(model: EmbeddedModel, title: str) -> dict:
+        return score([(s, renderer(model, s, seed * 1000 + i)) for i, s in enumerate(tqdm(drawn, title))])
+
+    yield {"image_model_alone": _rounded(scores(renderer.image, "image model alone"), on_truth)}
+    if long_prompts:
+        yield {"through_windows": _through_windows(renderer, drawn[:long_prompts], seed)}
+    reached = min(on_truth[part] for part in ("colour", "shape", "motion"))
+    yield {**_rounded(scores(renderer.video, "with the motion module"), on_truth),
+           "judge_on_true_clips": round(reached, 4)}  # fmt: skip
+
+
+def _rounded(scores: dict, on_truth: dict) -> dict:
+    told = {part: round(scores[part], 4) for part in ("colour", "shape", "motion")}
+    return {**told, "warp_ratio": round(scores["warp_error"] / on_truth["warp_error"], 3)}
+
+
+def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int) -> dict:
+    """64 frames: how often each stretch of 16 frames moves as asked, and the seams against the rest."""
+    model, frames = replace(renderer.video, windows=WINDOWS), 4 * FRAMES
+    borders = {w[0] for w in WINDOWS.plan(frames)} | {w[-1] + 1 for w in WINDOWS.plan(frames)} - {0, frames}
+    right, seams, inside = [], [], []
+    for number, subject in enumerate(tqdm(drawn, "64 frames through windows")):
+        video = renderer(model, subject, seed * 1000 + number, frames)
+        right += [judge(video[at : at + FRAMES]).motion == subject.motion for at in range(0, frames, FRAMES)]
+        for at, error in enumerate(warp_errors(video), start=1):
+            (seams if at in borders else inside).append(error)
+    return {"motion": round(float(np.mean(right)), 4), "seam_ratio": round(float(np.mean(seams) / np.mean(inside)), 3)}
+

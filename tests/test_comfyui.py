@@ -1,0 +1,106 @@
+"""The pack in every real ComfyUI found: the same frames as in the built-in host, and nothing of the host touched."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from framewright.bridge.client import Client
+from framewright.bridge.hosts import Host, Server, run_in_host
+from framewright.demo import render as shapes
+from framewright.demo.world import Scene, Subject
+from framewright.embedded.core import registry
+from framewright.embedded.execute import Cache, run
+from framewright.embedded.folders import Folders
+from framewright.embedded.registry import Registry
+from framewright.embedded.workflow import load, set_inputs, to_prompt
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# Fewer steps than shipped where a render is long; the comparison is the same.
+FEWER_STEPS = {"long_video_windows": 6, "attention_comparison": 6}
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video file such as a user has: 20 frames of 96×80."""
+    import av
+    import cv2
+
+    path = tmp_path_factory.mktemp("clips") / "your_clip.mp4"
+    scene = Scene.sample(Subject("red", "circle", "right", "striped"), np.random.default_rng(0))
+    with av.open(path, "w") as file:
+        stream = file.add_stream("h264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        for frame in shapes.frames(scene, 20):
+            picture = cv2.resize((frame * 255).astype(np.uint8), (96, 80))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def tapped(workflow: Path, info: dict) -> dict:
+    """The workflow's prompt with every decoded video also written as the tensor it is."""
+    page = load(workflow)
+    prompt = to_prompt(page, info)
+    steps = FEWER_STEPS.get(workflow.stem)
+    samplers = [key for key, node in prompt.items() if node["class_type"] == "KSampler" and steps]
+    prompt = set_inputs(prompt, [f"{key}.steps={steps}" for key in samplers], info)
+    for key in [key for key, node in prompt.items() if node["class_type"] == "VAEDecode"]:
+        prompt[f"tap{key}"] = {"class_type": "TestTensor", "inputs": {"images": [key, 0], "name": f"tap{key}"}}
+    return prompt
+
+
+@pytest.fixture(scope="session")
+def embedded_frames(clip: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The frames of a workflow's decoded videos in the built-in host, each workflow rendered once."""
+    from framewright.tests.tensor_node import Tensor
+
+    shipped = registry()
+    nodes = Registry([*map(shipped.node, shipped), Tensor])
+    info, known = nodes.object_info(), {}
+
+    def frames(workflow: Path) -> dict[str, torch.Tensor]:
+        if workflow not in known:
+            out = tmp_path_factory.mktemp("embedded")
+            run(tapped(workflow, info), nodes, Folders(clip.parent, out, out / "temp"), Cache())
+            known[workflow] = {path.stem: load_file(path)["images"] for path in out.glob("*.safetensors")}
+        return known[workflow]
+
+    return frames
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
+def test_a_shipped_workflow_gives_the_built_in_hosts_frames(
+    workflow: Path, host_server: Server, embedded_frames, clip: Path, tmp_path: Path
+) -> None:
+    expected = embedded_frames(workflow)
+    with Client(host_server.url) as client:
+        client.upload(clip)
+        prompt = tapped(workflow, client.object_info())
+        client.follow(client.queue(prompt))
+    assert expected
+    for name, frames in expected.items():
+        theirs = load_file(host_server.folder / "output" / f"{name}.safetensors")["images"]
+        assert theirs.shape == frames.shape
+        assert float((theirs - frames).abs().max()) <= 1e-3
+
+
+def test_inside_the_host(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "render_inside.py")
+    assert told["changed"] == [] and told["functions"] > 3000, "a function of the host was replaced"
+    wrong = [name for name, value in told.items() if value is False]
+    assert not wrong
+    assert "9 frames came" in told["too_many_frames"] and "positions for 8" in told["too_many_frames"]
+    assert told["unet_difference"] <= 1e-5 and told["motion_difference"] <= 1e-5
+
+
+def test_the_hosts_error_is_ours(host_server: Server) -> None:
+    """A refusal reaches a client of ComfyUI with its own words."""
+    from framewright.errors import FramewrightError
+    from framewright.tests.graphs import text_to_video
+
+    with Client(host_server.url) as client, pytest.raises(FramewrightError, match="unknown word 'crimson'"):
+        client.follow(client.queue(json.loads(json.dumps(text_to_video(text="a crimson circle")))))
