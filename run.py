@@ -1,4 +1,6 @@
-"""Runs a workflow without the page: python run.py WORKFLOW.json [--host embedded|comfyui] [--set "NODE.input=value"].
+"""Runs a workflow without the page.
+
+python run.py WORKFLOW.json [--host embedded|comfyui] [--set "NODE.input=value"]
 
 Exit codes: 0 done, 1 the workflow failed, 2 the command line is wrong, 130 interrupted.
 """
@@ -18,13 +20,17 @@ from framewright.errors import FramewrightError  # noqa: E402
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run a workflow and fetch what it makes.")
     parser.add_argument("workflow", type=Path, help="JSON saved by the page, or exported for the API")
-    parser.add_argument("--host", choices=["embedded", "comfyui"], default="embedded",
-                        help="the built-in host (default), or a ComfyUI found on this machine")  # fmt: skip
+    parser.add_argument(
+        "--host", choices=["embedded", "comfyui"], default="embedded",
+        help="the built-in host (default), or a ComfyUI found on this machine",
+    )  # fmt: skip
     parser.add_argument(
         "--server", metavar="URL", help="a running ComfyUI to talk to; implies --host comfyui"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.input=value", dest="assignments",
-                        help="change an input; NODE is a node's id, title or class; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.input=value", dest="assignments",
+        help="change an input; NODE is a node's id, title or class; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=ROOT / "output", help="folder for results (default: output/)"
     )

@@ -7,8 +7,8 @@ from comfy.patcher_extension import PatcherInjection
 from torch import Tensor
 
 from ..sampling.windows import Windows
-from ..temporal.self_attention import self_attention_patch
 from ..temporal.patterns import Pattern
+from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
     LAYERS,
     Site,

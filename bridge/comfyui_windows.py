@@ -62,8 +62,8 @@ class WindowHandler(ContextHandlerABC):
 def _cut(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     if cond.get("control") is not None:
         raise FramewrightError(
-            "context windows: a ControlNet came with the conditioning; the host gives every window the hints of the "
-            "first frames, so it is refused here until windows carry hints of their own"
+            "context windows: a ControlNet came with the conditioning; the host gives every window the hints "
+            "of the first frames, so it is refused here until windows carry hints of their own"
         )
 
     def rows(value: Any) -> Any:

@@ -14,7 +14,10 @@ from ..temporal.slots import Site
 
 @dataclass(frozen=True)
 class Motion:
-    """A loaded motion model, as the FRAMEWRIGHT_MOTION socket carries it; `weights` is the host's own handle."""
+    """A loaded motion model, as the FRAMEWRIGHT_MOTION socket carries it.
+
+    `weights` is the host's own handle.
+    """
 
     model: MotionModel
     name: str
@@ -22,7 +25,10 @@ class Motion:
 
 
 class ModelHandle(Protocol):
-    """A MODEL, whichever host it is of. Every change is made on a clone; `model` is what the socket carries."""
+    """A MODEL, whichever host it is of.
+
+    Every change is made on a clone; `model` is what the socket carries.
+    """
 
     model: Any
 

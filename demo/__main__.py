@@ -42,7 +42,9 @@ def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    trains = commands.add_parser("train", help="train a model from a seed; taken up again where it was stopped")
+    trains = commands.add_parser(
+        "train", help="train a model from a seed; taken up again where it was stopped"
+    )
     trains.add_argument("model", choices=["all", *recipes.STEPS])
     trains.add_argument("--seed", type=int, default=1)
     trains.add_argument("--steps", type=int, help="other than the recipe's")

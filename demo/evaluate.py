@@ -44,12 +44,16 @@ class Renderer:
 
 
 def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
-    """Records to print: the image model alone, 64 frames through windows, and last the video model's scores."""
+    """Records to print, the video model's scores last.
+
+    Before them come the image model alone and 64 frames through windows.
+    """
     rng, renderer = np.random.default_rng(seed), Renderer()
     held_out = [subject for subject in subjects() if subject.held_out]
     drawn = [held_out[i] for i in rng.choice(len(held_out), prompts, replace=prompts > len(held_out))]
     truth = [
-        (one, render.frames(Scene.sample(one, rng))) for one in (held_out[i % len(held_out)] for i in range(TRUE_CLIPS))
+        (one, render.frames(Scene.sample(one, rng)))
+        for one in (held_out[i % len(held_out)] for i in range(TRUE_CLIPS))
     ]
     on_truth = score(truth)
 
@@ -79,5 +83,7 @@ def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int) -> dic
         right += [judge(video[at : at + FRAMES]).motion == subject.motion for at in range(0, frames, FRAMES)]
         for at, error in enumerate(warp_errors(video), start=1):
             (seams if at in borders else inside).append(error)
-    return {"motion": round(float(np.mean(right)), 4), "seam_ratio": round(float(np.mean(seams) / np.mean(inside)), 3)}
-
+    return {
+        "motion": round(float(np.mean(right)), 4),
+        "seam_ratio": round(float(np.mean(seams) / np.mean(inside)), 3),
+    }

@@ -17,7 +17,10 @@ EMA = 0.998
 
 @dataclass(frozen=True)
 class Draw:
-    """The randomness of one step, from (seed, step) alone, so that a resumed run goes on as the first would have."""
+    """The randomness of one step, from (seed, step) alone.
+
+    So a resumed run goes on as the first would have.
+    """
 
     numbers: np.random.Generator
     noise: torch.Generator
@@ -48,7 +51,8 @@ def fit(
 ) -> dict:
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
-    A checkpoint in `folder` is taken up if it is of the same run, and kept for as long as the run is not done.
+    A checkpoint in `folder` is taken up if it is of the same run, and kept for as long as the run is not
+    done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, params = folder / f"{name}.pt", [p for p in model.parameters() if p.requires_grad]

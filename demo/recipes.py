@@ -1,4 +1,4 @@
-"""How each demo model is trained: data drawn from the shapes world, a loss, and the step counts of the shipped files."""
+"""How each demo model is trained: data from the shapes world, a loss, and the shipped files' step counts."""
 
 from pathlib import Path
 
@@ -60,9 +60,9 @@ def diffuse(latents: Tensor, steps: Tensor, draw: Draw) -> tuple[Tensor, Tensor]
 class MotionProbe(nn.Module):
     """Asks the features of every site for the caption's motion.
 
-    A still picture says nothing of how things move, so an image model learns to pass over the motion words, and
-    nothing of them reaches a motion module. Trained beside the image model and then thrown away, this linear probe
-    keeps them readable where motion modules will sit.
+    A still picture says nothing of how things move, so an image model learns to pass over the motion words,
+    and nothing of them reaches a motion module. Trained beside the image model and then thrown away, this
+    linear probe keeps them readable where motion modules will sit.
     """
 
     def __init__(self, motion: MotionModel) -> None:

@@ -1,4 +1,4 @@
-"""Clips of the shapes world with their exact ground truth: frames, depth, edges, skeleton, strokes and flow."""
+"""Clips of the shapes world with exact ground truth: frames, depth, edges, skeleton, strokes and flow."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,10 @@ from .world import COLOURS, DIRECTIONS, FRAMES, SIZE, Pose, Scene
 
 _SUPER = 8  # supersampling of masks
 
-JOINTS = ("nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow",
-          "left wrist", "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle")  # fmt: skip
+JOINTS = (
+    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow",
+    "left wrist", "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
+)  # fmt: skip
 BONES = (
     (1, 2),
     (2, 3),

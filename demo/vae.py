@@ -87,7 +87,8 @@ class FrameVAE:
     def decode(self, latents: Tensor) -> Tensor:
         if latents.ndim != 4 or latents.shape[1] != CHANNELS:
             raise FramewrightError(
-                f"samples: latents of shape {list(latents.shape)} came, the demo VAE takes [frames, {CHANNELS}, h, w]"
+                f"samples: latents of shape {list(latents.shape)} came, "
+                f"the demo VAE takes [frames, {CHANNELS}, h, w]"
             )
         area = latents.shape[-2] * latents.shape[-1] * DOWNSCALE**2
         pixels = self._chunks(self._net.decode, latents, area)

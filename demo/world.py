@@ -1,7 +1,7 @@
 """The shapes world: what a clip can show, its caption, and the scene behind it.
 
-A scene is one coloured shape over a grey ground, on a canvas whose opposite edges join: what leaves at the right
-comes back at the left, so that a motion can go on for as many frames as anybody asks for.
+A scene is one coloured shape over a grey ground, on a canvas whose opposite edges join: what leaves at the
+right comes back at the left, so that a motion can go on for as many frames as anybody asks for.
 """
 
 import zlib
@@ -83,7 +83,10 @@ def tokens(text: str, length: int = 12) -> list[int]:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the shape is in one frame: centre in pixels (may lie outside the canvas: it wraps), radians, pixels."""
+    """Where the shape is in one frame.
+
+    Centre in pixels (may lie outside the canvas: it wraps), angle in radians, radius in pixels.
+    """
 
     x: float
     y: float

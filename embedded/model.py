@@ -10,8 +10,8 @@ from ..bridge.host import Motion
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
 from ..temporal.parts import sdpa
-from ..temporal.self_attention import self_attention_patch
 from ..temporal.patterns import Pattern
+from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import FRAMES, LAYERS, Site, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet
 from .schedules import NoiseSchedule
@@ -31,7 +31,10 @@ class EmbeddedModel:
     def predict(
         self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None
     ) -> list[Tensor]:
-        """Denoised x [F, 4, h, w] at noise level sigma, once for each conditioning; `sigmas` is the whole schedule."""
+        """Denoised x [F, 4, h, w] at noise level sigma, once for each conditioning.
+
+        `sigmas` is the whole schedule.
+        """
         if self.windows is None or x.shape[0] <= self.windows.length:
             return self._denoise(x, sigma, conds, {})
         level = float(sigma.flatten()[0])
@@ -56,8 +59,8 @@ class EmbeddedModel:
 def _context(cond: list) -> Tensor:
     if len(cond) != 1 or set(cond[0][1]) - {"pooled_output"}:
         raise FramewrightError(
-            "conditioning: combined, masked or controlled conditioning came; the built-in host takes one plain prompt, "
-            "the rest needs ComfyUI"
+            "conditioning: combined, masked or controlled conditioning came; the built-in host takes "
+            "one plain prompt, the rest needs ComfyUI"
         )
     return cond[0][0]
 

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from ..errors import FramewrightError
 from .comfy_api import io, ui
 from .folders import current
-from .nodes_video import NODES as VIDEO_NODES
 
 LARGEST = 16384  # the core's limit for sizes
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -254,6 +253,4 @@ PRIMITIVES = [
     _primitive("PrimitiveBoolean", "Boolean", io.Boolean.Input("value"), io.Boolean.Output()),
 ]  # fmt: skip
 
-NODES = [
-    LoadImage, SaveImage, PreviewImage, ImageScale, ImageFromBatch, PreviewAny, *PRIMITIVES, *VIDEO_NODES,
-]  # fmt: skip
+NODES = [LoadImage, SaveImage, PreviewImage, ImageScale, ImageFromBatch, PreviewAny, *PRIMITIVES]

@@ -21,8 +21,9 @@ class AttentionPattern(io.ComfyNode):
             node_id="FramewrightAttentionPattern",
             display_name="Attention Pattern",
             category="Framewright/attention",
-            description="Chooses which frames each frame takes keys and values from, by the name of the paper that "
-            "introduced it. Names ending in 'as surveyed' and 'as released' differ where text and code do.",
+            description="Chooses which frames each frame takes keys and values from, by the name of the "
+            "paper that introduced it. Names ending in 'as surveyed' and 'as released' differ where text "
+            "and code do.",
             search_aliases=["sparse causal", "cross-frame attention", "full attention", "temporal attention"],
             inputs=[
                 io.Combo.Input("pattern", options=list(PATTERNS), default="sparse causal (as surveyed)",
@@ -43,8 +44,8 @@ class ApplyAttentionPattern(io.ComfyNode):
             node_id="FramewrightApplyAttentionPattern",
             display_name="Apply Attention Pattern",
             category="Framewright/attention",
-            description="Puts an attention pattern in the place of an image model's own self-attention, without "
-            "training, so that frames look at one another. The model that came in is left as it was.",
+            description="Puts an attention pattern in the place of an image model's own self-attention, "
+            "without training, so that frames look at one another. The model that came in is left as it was.",
             search_aliases=["zero-shot video", "tune-a-video", "controlvideo", "text2video-zero"],
             inputs=[
                 io.Model.Input("model", tooltip="Image model, with or without a motion module."),
@@ -67,20 +68,24 @@ class AttentionPatternPreview(io.ComfyNode):
             node_id="FramewrightAttentionPatternPreview",
             display_name="Attention Pattern Preview",
             category="Framewright/attention",
-            description="Draws a pattern frame by frame and counts what one attention layer costs with it: score "
-            "entries, FLOPs and memory.",
+            description="Draws a pattern frame by frame and counts what one attention layer costs with it: "
+            "score entries, FLOPs and memory.",
             search_aliases=["attention matrix", "cost", "flops"],
             is_output_node=True,
             inputs=[
                 Pattern.Input("pattern", tooltip="From Attention Pattern."),
                 io.Int.Input("frames", default=16, min=1, max=512, tooltip="Frames of the video."),
-                io.Int.Input("height", default=64, min=1, max=1024, tooltip="Patches of the layer, top to bottom."),
-                io.Int.Input("width", default=64, min=1, max=1024, tooltip="Patches of the layer, left to right."),
-                io.Int.Input("channels", default=320, min=8, max=8192, step=8, tooltip="Channels of the layer."),
+                io.Int.Input("height", default=64, min=1, max=1024,
+                             tooltip="Patches of the layer, top to bottom."),
+                io.Int.Input("width", default=64, min=1, max=1024,
+                             tooltip="Patches of the layer, left to right."),
+                io.Int.Input("channels", default=320, min=8, max=8192, step=8,
+                             tooltip="Channels of the layer."),
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The matrix of query and key frames."),
-                io.String.Output(display_name="COST", tooltip="A line of numbers, for 8 heads in half precision."),
+                io.String.Output(display_name="COST",
+                                 tooltip="A line of numbers, for 8 heads in half precision."),
             ],
         )  # fmt: skip
 

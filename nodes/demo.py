@@ -13,8 +13,9 @@ class LoadDemoModel(io.ComfyNode):
             node_id="FramewrightLoadDemoModel",
             display_name="Load Demo Model",
             category="Framewright/demo",
-            description="The small image model that ships with the pack. It draws the shapes world, 64×64 frames of "
-            "one coloured shape, in seconds on a CPU, and takes the same nodes as an artist's own model.",
+            description="The small image model that ships with the pack. It draws the shapes world, 64×64 "
+            "frames of one coloured shape, in seconds on a CPU, and takes the same nodes as an artist's "
+            "own model.",
             search_aliases=["shapes world", "tiny model", "checkpoint", "example"],
             inputs=[],
             outputs=[
@@ -36,13 +37,14 @@ class DemoPrompt(io.ComfyNode):
             node_id="FramewrightDemoPrompt",
             display_name="Demo Prompt",
             category="Framewright/demo",
-            description="A prompt in the words of the shapes world, such as 'a red circle moving right on a striped "
-            "ground'. Leave it empty for the negative prompt.",
+            description="A prompt in the words of the shapes world, such as 'a red circle moving right on a "
+            "striped ground'. Leave it empty for the negative prompt.",
             search_aliases=["text encode", "clip text", "caption"],
             inputs=[
                 Words.Input("words", tooltip="From Load Demo Model."),
                 io.String.Input("text", multiline=True, default="a red circle moving right",
-                                tooltip="Up to 12 words; an unknown word is an error that lists those it knows."),
+                                tooltip="Up to 12 words; an unknown word is an error that lists those it "
+                                "knows."),
             ],
             outputs=[io.Conditioning.Output(display_name="CONDITIONING", tooltip="For a sampler.")],
         )  # fmt: skip

@@ -15,7 +15,8 @@ class EmptyFrames(io.ComfyNode):
             node_id="FramewrightEmptyFrames",
             display_name="Empty Frames",
             category="Framewright/frames",
-            description="Empty latents, one for each frame of a video, of the size and channels that a VAE asks for.",
+            description="Empty latents, one for each frame of a video, of the size and channels "
+            "that a VAE asks for.",
             search_aliases=["empty latent video", "empty latent image", "batch"],
             inputs=[
                 io.Vae.Input("vae", tooltip="Says how much smaller latents are than pixels."),
@@ -43,8 +44,8 @@ class ContactSheet(io.ComfyNode):
             node_id="FramewrightContactSheet",
             display_name="Contact Sheet",
             category="Framewright/frames",
-            description="Lays the frames of a video side by side in one picture, under a line of text. Sheets stack, "
-            "so that several videos can be compared.",
+            description="Lays the frames of a video side by side in one picture, under a line of text. "
+            "Sheets stack, so that several videos can be compared.",
             search_aliases=["image grid", "compare", "storyboard", "frames to grid"],
             is_output_node=True,
             inputs=[

@@ -40,8 +40,8 @@ class ApplyMotionModule(io.ComfyNode):
             node_id="FramewrightApplyMotionModule",
             display_name="Apply Motion Module",
             category="Framewright/motion",
-            description="Adds a motion module's temporal layers after the spatial layers of an image model, so that "
-            "the frames of a batch become a video. The model that came in is left as it was.",
+            description="Adds a motion module's temporal layers after the spatial layers of an image model, "
+            "so that the frames of a batch become a video. The model that came in is left as it was.",
             search_aliases=["animatediff", "use motion model", "inject"],
             inputs=[
                 io.Model.Input(

@@ -1,4 +1,4 @@
-"""What every node declaration shares: its schema, for hosts of different age, and the pack's own socket types."""
+"""What every node declaration shares: its schema, for hosts of any age, and the pack's own socket types."""
 
 from dataclasses import fields
 from typing import Any

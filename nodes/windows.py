@@ -17,8 +17,9 @@ class ContextWindows(io.ComfyNode):
             node_id="FramewrightContextWindows",
             display_name="Context Windows",
             category="Framewright/windows",
-            description="Samples a long video as overlapping windows of the length that the motion module holds, "
-            "fused at every step (MultiDiffusion over frames; Lumiere, 2024). Windows share model calls.",
+            description="Samples a long video as overlapping windows of the length that the motion module "
+            "holds, fused at every step (MultiDiffusion over frames; Lumiere, 2024). Windows share model "
+            "calls.",
             search_aliases=["sliding context", "long video", "context options", "multidiffusion"],
             inputs=[
                 io.Model.Input("model", tooltip="Model with its motion module applied."),
@@ -26,11 +27,11 @@ class ContextWindows(io.ComfyNode):
                 io.Int.Input("overlap", default=8, min=0, max=511,
                              tooltip="Frames a window shares with the next; less than its length."),
                 io.Combo.Input("schedule", options=list(SCHEDULES), default="standard",
-                               tooltip="standard: the same windows at each step. uniform: they start elsewhere at "
-                               "each step, so that no seam stays in place."),
+                               tooltip="standard: the same windows at each step. uniform: they start "
+                               "elsewhere at each step, so that no seam stays in place."),
                 io.Combo.Input("fuse", options=list(FUSES), default="pyramid",
-                               tooltip="How overlapping frames are averaged: pyramid counts the middle of a window "
-                               "most, uniform mean counts all alike."),
+                               tooltip="How overlapping frames are averaged: pyramid counts the middle of a "
+                               "window most, uniform mean counts all alike."),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model, sampling in windows."),
@@ -53,8 +54,8 @@ class WindowsPreview(io.ComfyNode):
             node_id="FramewrightWindowsPreview",
             display_name="Windows Preview",
             category="Framewright/windows",
-            description="Draws which frames each context window holds at the first sampling steps, and how much "
-            "each frame counts in it.",
+            description="Draws which frames each context window holds at the first sampling steps, and how "
+            "much each frame counts in it.",
             search_aliases=["timeline", "context view"],
             is_output_node=True,
             inputs=[

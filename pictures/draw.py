@@ -1,4 +1,7 @@
-"""Text and surfaces that every picture of the pack shares; drawing is done on bytes, which OpenCV's text needs."""
+"""Text and surfaces that every picture of the pack shares.
+
+Drawing is done on bytes, which OpenCV's text needs.
+"""
 
 import cv2
 import numpy as np

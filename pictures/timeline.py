@@ -12,7 +12,10 @@ LEFT, TOP, ROW = 72, 40, 12
 def window_timeline(
     steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[float], frames: int
 ) -> np.ndarray:
-    """Windows of one or more sampling steps, each a list of frame numbers; weights are those of a window's places."""
+    """Windows of one or more sampling steps, each a list of frame numbers.
+
+    `weights` are those of a window's places.
+    """
     cell = max(2, min(14, 960 // frames))
     rows = sum(len(windows) + 1 for windows in steps)
     picture = canvas(TOP + rows * ROW + 14, LEFT + frames * cell + 16)

@@ -13,6 +13,7 @@ def empty_frames(frames: int, width: int, height: int, ratio: int, channels: int
     for name, side in (("width", width), ("height", height)):
         if side < ratio or side % ratio:
             raise FramewrightError(
-                f"{name}: {side} came, expected a multiple of {ratio} (nearest: {max(1, round(side / ratio)) * ratio})"
+                f"{name}: {side} came, expected a multiple of {ratio} "
+                f"(nearest: {max(1, round(side / ratio)) * ratio})"
             )
     return torch.zeros(frames, channels, height // ratio, width // ratio)

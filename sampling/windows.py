@@ -1,7 +1,8 @@
 """Context windows: a long video denoised as overlapping windows of the length that a model can hold.
 
-MultiDiffusion over frames (Bar-Tal et al. 2023; Lumiere, Bar-Tal et al. 2024, fuses by the uniform mean). Which
-frames a window holds is planned in plain integers; the tensors are gathered and fused in a handful of operations.
+MultiDiffusion over frames (Bar-Tal et al. 2023; Lumiere, Bar-Tal et al. 2024, fuses by the uniform mean).
+Which frames a window holds is planned in plain integers; the tensors are gathered and fused in a handful of
+operations.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +31,9 @@ def halving(step: int) -> float:
 class Windows:
     """How frames are cut into windows and put together again.
 
-    standard: the same windows at every step, `length − overlap` apart, the last one moved back to end on the last
-    frame. uniform: as far apart, but starting elsewhere at each step, so that no seam stays in one place.
+    standard: the same windows at every step, `length − overlap` apart, the last one moved back to end on the
+    last frame. uniform: as far apart, but starting elsewhere at each step, so that no seam stays in one
+    place.
     """
 
     length: int = 16
@@ -44,7 +46,8 @@ class Windows:
             raise FramewrightError(f"length: {self.length} came, expected at least 1 frame")
         if not 0 <= self.overlap < self.length:
             raise FramewrightError(
-                f"overlap: {self.overlap} came, expected 0 to {self.length - 1} for windows of {self.length} frames"
+                f"overlap: {self.overlap} came, expected 0 to {self.length - 1} "
+                f"for windows of {self.length} frames"
             )
         for socket, value, known in (("schedule", self.schedule, SCHEDULES), ("fuse", self.fuse, FUSES)):
             if value not in known:

@@ -1,4 +1,4 @@
-"""Motion modules from files: which family a file is of, told by its keys, and its weights in our key layout."""
+"""Motion modules from files: a file's family, told by its keys, and its weights in our key layout."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         start = file.read(16)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise FramewrightError(
-            f"motion module: {path.name} is a pickle, which can run code when it is read; expected safetensors"
+            f"motion module: {path.name} is a pickle, which can run code when it is read; "
+            "expected safetensors"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -47,8 +48,8 @@ def load_motion(path: Path, parts: Parts) -> MotionModel:
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
         raise FramewrightError(
-            f"motion module: {path.name} lacks {len(missing)} keys of an AnimateDiff module and has {len(foreign)} "
-            f"others; first: {', '.join(sorted(missing)[:1] + sorted(foreign)[:1])}"
+            f"motion module: {path.name} lacks {len(missing)} keys of an AnimateDiff module "
+            f"and has {len(foreign)} others; first: {', '.join(sorted(missing)[:1] + sorted(foreign)[:1])}"
         )
     wrong = [key for key in expected if expected[key].shape != tensors[key].shape]
     if wrong:
@@ -71,12 +72,13 @@ def motion_params(tensors: dict[str, Tensor], name: str) -> MotionParams:
     if not norms:
         first = ", ".join(sorted(tensors)[:2])
         raise FramewrightError(
-            f"motion module: {name} holds {len(tensors)} tensors ({first}, …), "
-            "expected AnimateDiff keys such as down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
+            f"motion module: {name} holds {len(tensors)} tensors ({first}, …), expected AnimateDiff keys "
+            "such as down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
         )
     if len(lengths) != 1:
         raise FramewrightError(
-            f"motion module: {name} has {len(lengths)} lengths of position tables (pos_encoder.pe), expected one"
+            f"motion module: {name} has {len(lengths)} lengths of position tables (pos_encoder.pe), "
+            "expected one"
         )
     down = {(level, j): channels for (group, level, j), channels in norms.items() if group == "down_blocks"}
     levels, count = sorted({level for level, _ in down}), 1 + max((j for _, j in down), default=-1)
@@ -85,7 +87,9 @@ def motion_params(tensors: dict[str, Tensor], name: str) -> MotionParams:
             f"motion module: {name} has motion modules at down_blocks {levels}, expected every level from 0"
         )
     return MotionParams(
-        channels=tuple(next(channels for (at, _), channels in down.items() if at == level) for level in levels),
+        channels=tuple(
+            next(channels for (at, _), channels in down.items() if at == level) for level in levels
+        ),
         res_blocks=count,
         mid_block=any(key.startswith("mid_block.") for key in tensors),
         positions=lengths.pop(),

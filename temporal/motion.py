@@ -1,4 +1,7 @@
-"""Motion modules: temporal transformers beside a frozen image model (AnimateDiff, Guo et al. 2023), in its key layout."""
+"""Motion modules: temporal transformers beside a frozen image model.
+
+After AnimateDiff (Guo et al. 2023), in its key layout.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -19,7 +19,10 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None
 
 @dataclass(frozen=True)
 class Parts:
-    """Given to every constructor. `nn` has torch.nn's Linear, Conv2d, …; a host passes its weight-casting ones."""
+    """Given to every constructor.
+
+    `nn` has torch.nn's Linear, Conv2d, …; a host passes its weight-casting ones.
+    """
 
     nn: Any = torch.nn
     attention: Attention = sdpa

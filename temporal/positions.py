@@ -18,7 +18,7 @@ def sinusoidal_positions(length: int, channels: int) -> Tensor:
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Turn pairs of channels of [B, heads, F, d] by angles that grow with the frame (RoPE, Su et al. 2021)."""
+    """Turn channel pairs of [B, heads, F, d] by angles that grow with the frame (RoPE, Su et al. 2021)."""
     frames, half = x.shape[-2], x.shape[-1] // 2
     rate = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = torch.arange(frames, device=x.device, dtype=torch.float32)[:, None] * rate
@@ -28,7 +28,7 @@ def rotate(x: Tensor) -> Tensor:
 
 
 class RelativeTable(nn.Module):
-    """Learned vectors [2·reach+1, d] for each distance between frames, cut off at `reach` (Shaw et al. 2018)."""
+    """Learned vectors [2·reach+1, d], one a distance of frames, cut off at `reach` (Shaw et al. 2018)."""
 
     def __init__(self, reach: int, channels: int) -> None:
         super().__init__()

@@ -66,7 +66,10 @@ def transformer_sites(unet: Any) -> list[Site]:
 
 
 def insert_slots(unet: Any) -> None:
-    """Give each block of a foreign UNet a Slot after its first ResBlock and transformer; harmless when repeated."""
+    """Give each block of a foreign UNet a Slot after its first ResBlock and transformer.
+
+    Harmless when repeated.
+    """
     for site, block in _blocks(unet):
         if any(isinstance(layer, Slot) for layer in block):
             continue

@@ -1,10 +1,10 @@
 """Temporal layers inside a UNet of our own, each of which starts as if it were not there.
 
-After each ResBlock a temporal convolution, after each spatial transformer temporal attention, after a spatial resize
-a temporal one; which of them, and how their result is mixed in, is set by TemporalParams. Published systems are
-choices of these: Make-A-Video pairs each 2D convolution with a temporal one (Singer et al. 2022), VideoLDM mixes by
-a learned α (Blattmann et al. 2023), SVD by σ(α), MagicVideo adds spatial and temporal attention (Zhou et al. 2022),
-Lumiere resizes in time (Bar-Tal et al. 2024).
+After each ResBlock a temporal convolution, after each spatial transformer temporal attention, after a
+spatial resize a temporal one; which of them, and how their result is mixed in, is set by TemporalParams.
+Published systems are choices of these: Make-A-Video pairs each 2D convolution with a temporal one (Singer et
+al. 2022), VideoLDM mixes by a learned α (Blattmann et al. 2023), SVD by σ(α), MagicVideo adds spatial and
+temporal attention (Zhou et al. 2022), Lumiere resizes in time (Bar-Tal et al. 2024).
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,10 @@ class TemporalConv(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Normed self-attention over the frames of each pixel of [B·F, C, h, w], added to it; zero at first if asked."""
+    """Normed self-attention over the frames of each pixel of [B·F, C, h, w], added to it.
+
+    Zero at first if asked.
+    """
 
     pe: Tensor
 
@@ -116,7 +119,7 @@ class FrameAttention(nn.Module):
 
 
 class Mix(nn.Module):
-    """out + weight · (changed − given): all of the change, or a learned share that starts at α = 1 or σ(0)."""
+    """out + weight · (changed − given): all of the change, or a learned share that starts at 1 or σ(0)."""
 
     def __init__(self, mixing: str) -> None:
         super().__init__()
@@ -152,7 +155,7 @@ class TemporalSite(nn.Module):
         return self.conv_mixes[number](x, x, self.convs[number](x, frames))
 
     def attend(self, before: Tensor, after: Tensor, frames: int) -> Tensor:
-        """`after`, the spatial layer's result on `before`, with temporal attention in series or in parallel."""
+        """`after`, the spatial layer's result on `before`, with temporal attention in series or parallel."""
         if self.attention is None:
             return after
         given = before if self.parallel and before.shape == after.shape else after

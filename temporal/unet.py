@@ -1,4 +1,4 @@
-"""The space-time UNet: a latent-diffusion image UNet in its key layout, with temporal layers that can be switched on."""
+"""The space-time UNet: a latent-diffusion image UNet in its key layout, with optional temporal layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

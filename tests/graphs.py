@@ -17,7 +17,8 @@ def text_to_video(frames: int = 4, steps: int = 2, text: str = "a red circle mov
         "reading": ("FramewrightApplyAttentionPattern", {"model": ["moving", 0], "pattern": ["pattern", 0]}),
         "windows": ("FramewrightContextWindows", {
             "model": ["reading", 0], "length": 8, "overlap": 4, "schedule": "uniform", "fuse": "pyramid"}),
-        "latent": ("FramewrightEmptyFrames", {"vae": ["model", 2], "width": 64, "height": 64, "frames": frames}),
+        "latent": ("FramewrightEmptyFrames", {
+            "vae": ["model", 2], "width": 64, "height": 64, "frames": frames}),
         "sampler": ("KSampler", {
             "model": ["windows", 0], "seed": 5, "steps": steps, "cfg": 3.0, "sampler_name": "euler",
             "scheduler": "karras", "positive": ["prompt", 0], "negative": ["empty", 0],
@@ -25,6 +26,7 @@ def text_to_video(frames: int = 4, steps: int = 2, text: str = "a red circle mov
         "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["model", 2]}),
         "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "frame"}),
         "video": ("CreateVideo", {"images": ["decode", 0], "fps": 8.0}),
-        "file": ("SaveVideo", {"video": ["video", 0], "filename_prefix": "clip", "format": "mp4", "codec": "h264"}),
+        "file": ("SaveVideo", {
+            "video": ["video", 0], "filename_prefix": "clip", "format": "mp4", "codec": "h264"}),
     }  # fmt: skip
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}

@@ -5,6 +5,7 @@ the whole session, with the pack and a node `TestProbe` (an image passed through
 """
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except FramewrightError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[STARTED] = {}
+    # A terminated session ends by way of its fixtures, or it would leave servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -20,7 +20,9 @@ class Tensor(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         inputs = [io.Image.Input("images"), io.String.Input("name", default="images")]
-        return io.Schema(node_id="TestTensor", category="test", inputs=inputs, outputs=[], is_output_node=True)
+        return io.Schema(
+            node_id="TestTensor", category="test", inputs=inputs, outputs=[], is_output_node=True
+        )
 
     @classmethod
     def execute(cls, images, name):

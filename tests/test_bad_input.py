@@ -1,4 +1,4 @@
-"""Whatever is wrong with a workflow or a file is met with one error that says what came and what was expected."""
+"""Whatever is wrong with a workflow or a file is one error that says what came and what was expected."""
 
 import json
 import pickle
@@ -29,7 +29,8 @@ def change(node: str, **inputs: object) -> Callable[[Prompt], None]:
 
 
 BROKEN: dict[str, tuple[Callable[[Prompt], object], str]] = {
-    "a node that is not there": (lambda p: p["decode"].update(class_type="VAEDecodeNice"), "VAEDecodeNice.*needs ComfyUI"),
+    "a node that is not there": (
+        lambda p: p["decode"].update(class_type="VAEDecodeNice"), "VAEDecodeNice.*needs ComfyUI"),
     "a link to nowhere": (change("decode", samples=["nobody", 0]), "nobody"),
     "a link to an output that is not there": (change("decode", samples=["sampler", 7]), "7"),
     "a link of another type": (change("decode", samples=["model", 2]), "VAE.*LATENT|LATENT.*VAE"),
@@ -128,7 +129,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a bare pickle": (_old_pickle, "is a pickle"),
     "a level missing": (_without("down_blocks.1"), r"down_blocks \[0, 2\], expected every level from 0"),
     "a block missing": (_without("up_blocks.1.motion_modules.0"), "lacks 2[0-9] keys"),
-    "no position tables": (lambda p: save_file({k: v for k, v in _motion().items() if "pe" != k[-2:]}, p), "pos_encoder"),
+    "no position tables": (
+        lambda p: save_file({k: v for k, v in _motion().items() if k[-2:] != "pe"}, p), "pos_encoder"),
     "something else": (lambda path: save_file({"weight": torch.zeros(3)}, path), "expected AnimateDiff keys"),
     "not finite": (_not_finite, "not finite"),
     "of another shape": (_reshaped, "expected"),

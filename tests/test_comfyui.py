@@ -1,4 +1,4 @@
-"""The pack in every real ComfyUI found: the same frames as in the built-in host, and nothing of the host touched."""
+"""The pack in every real ComfyUI found: the built-in host's frames, and nothing of the host touched."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,10 @@ def tapped(workflow: Path, info: dict) -> dict:
     samplers = [key for key, node in prompt.items() if node["class_type"] == "KSampler" and steps]
     prompt = set_inputs(prompt, [f"{key}.steps={steps}" for key in samplers], info)
     for key in [key for key, node in prompt.items() if node["class_type"] == "VAEDecode"]:
-        prompt[f"tap{key}"] = {"class_type": "TestTensor", "inputs": {"images": [key, 0], "name": f"tap{key}"}}
+        prompt[f"tap{key}"] = {
+            "class_type": "TestTensor",
+            "inputs": {"images": [key, 0], "name": f"tap{key}"},
+        }
     return prompt
 
 

@@ -14,7 +14,8 @@ from framewright.embedded import comfy_api
 from framewright.embedded.comfy_api import io, ui
 from framewright.embedded.execute import Cache, Run, run
 from framewright.embedded.folders import Folders
-from framewright.embedded.nodes_files import NODES as CORE
+from framewright.embedded.nodes_files import NODES as FILE_NODES
+from framewright.embedded.nodes_video import NODES as VIDEO_NODES
 from framewright.embedded.progress import Interrupted, report
 from framewright.embedded.registry import Registry
 from framewright.embedded.video import Components, FileVideo, FrameVideo, write
@@ -22,6 +23,7 @@ from framewright.errors import FramewrightError
 from PIL import Image
 
 comfy_api.install()
+CORE = [*FILE_NODES, *VIDEO_NODES]
 CALLS: list[str] = []
 MARK = {"value": 0.0}
 
@@ -214,13 +216,13 @@ def bad(node: str, **inputs: Any) -> dict[str, Any]:
         (bad("1", kind="c"), "kind: 'c' came, expected one of: a, b"),
         (bad("1", on="maybe"), "on: 'maybe' came, expected true or false"),
         (bad("9", text=[1, 2, 3]), "text: .1, 2, 3. came, expected a text"),
-        (bad("5", image="a.png"), r"Double \(#5\): image: 'a.png' came, expected a link from a node that makes IMAGE"),
+        (bad("5", image="a.png"), r"Double \(#5\): image: 'a.png' came, expected a link .* makes IMAGE"),
         (bad("5", image=["1", 0]), r"image: INT came from Make \(#1 'Mine'\), expected IMAGE"),
         (bad("5", number=["1", 2]), r"number: output 2 of Make \(#1 'Mine'\) came, it has 2 outputs"),
         (bad("5", number=["9", 0]), "in a circle"),
         ({"1": {"class_type": "Make", "inputs": {"seed": 1}}}, "no output node"),
         ({"1": {"class_type": "Show", "inputs": {}}}, r"Show \(#1\): value: nothing came, expected \*"),
-        ({"1": {"class_type": "KSampler", "inputs": {}}}, r"node KSampler \(#1\) needs ComfyUI.*CreateVideo.*Show"),
+        ({"1": {"class_type": "KSampler", "inputs": {}}}, r"node KSampler \(#1\) needs ComfyUI.*Make.*Show"),
         ({"1": {"class_type": "LoadImage", "inputs": {"image": "no.png"}}, "2": {
             "class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}, "there is no file 'no.png' in"),
         ({"1": {"class_type": "LoadVideo", "inputs": {"file": "../../x"}}, "2": {

@@ -58,4 +58,5 @@ def test_the_two_lists_of_packages_are_one() -> None:
 
 
 def test_every_page_of_help_belongs_to_a_node_and_no_script_is_loaded_by_accident() -> None:
-    assert {path.suffix for path in (ROOT / "web").rglob("*") if path.is_file()} <= {".md", ".js", ".png", ".jpg"}
+    kinds = {path.suffix for path in (ROOT / "web").rglob("*") if path.is_file()}
+    assert kinds <= {".md", ".js", ".png", ".jpg"}

@@ -39,7 +39,8 @@ def test_ids_are_literal_where_scanners_read_them() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
                 assert [ast.unparse(base) for base in node.bases] == ["io.ComfyNode"], node.name
-                found |= {k.value.value for k in ast.walk(node) if isinstance(k, ast.keyword) and k.arg == "node_id"}
+                words = [k for k in ast.walk(node) if isinstance(k, ast.keyword)]
+                found |= {k.value.value for k in words if k.arg == "node_id"}
     assert found == set(OURS)
 
 

@@ -1,4 +1,4 @@
-"""The real page in a headless browser: the graphs that it sends, and the nodes that it knows, against ours."""
+"""The real page in a headless browser: the graphs that it sends and the nodes that it knows, against ours."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,8 @@ import pytest
 from framewright.bridge.client import Client
 from framewright.bridge.hosts import Server
 from framewright.embedded.comfy_api import install
-from framewright.embedded.nodes_files import NODES as CORE
+from framewright.embedded.nodes_files import NODES as FILE_NODES
+from framewright.embedded.nodes_video import NODES as VIDEO_NODES
 from framewright.embedded.registry import Registry
 from framewright.embedded.workflow import parse, to_prompt
 
@@ -22,6 +23,7 @@ FIXTURES = sorted((ROOT / "tests" / "page" / "workflows").glob("*.json"))
 READY = "window.app && app.graph && window.LiteGraph && LiteGraph.registered_node_types.KSampler"
 
 install()
+CORE = [*FILE_NODES, *VIDEO_NODES]
 
 
 def _browser_module() -> Any:

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from framewright.errors import FramewrightError
-from framewright.temporal.space_time import CONVS, MIXES, TemporalParams
 from framewright.temporal.positions import POSITIONS
+from framewright.temporal.space_time import CONVS, MIXES, TemporalParams
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams
 
-TINY = UNetParams(model_channels=16, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(1,), context_dim=8,
-                  head_channels=8, norm_groups=4)  # fmt: skip
+TINY = UNetParams(
+    model_channels=16, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(1,), context_dim=8,
+    head_channels=8, norm_groups=4,
+)  # fmt: skip
 FRAMES = 5
 
 
@@ -51,7 +53,7 @@ def test_temporal_layers_start_as_the_image_network_to_the_bit(temporal: Tempora
 
 @pytest.mark.parametrize("temporal", CHOICES, ids=str)
 def test_temporal_layers_can_learn_to_let_frames_see_each_other(temporal: TemporalParams) -> None:
-    """One step of training must move frame 0's output when frame 3's input is moved: nothing is dead at its start."""
+    """After a training step, moving frame 3's input moves frame 0's output: nothing is dead at its start."""
     unet, (x, t, context) = build(temporal), inputs(clips=1)
     optimizer = torch.optim.SGD(unet.temporal.parameters(), lr=0.5)
     for _ in range(2):

@@ -10,10 +10,12 @@ from framewright.errors import FramewrightError  # noqa: E402
 
 import nodes  # noqa: E402
 
-prologue.answer({
-    "args": prologue.ARGS,
-    "device": str(management.get_torch_device()),
-    "attention": attention.optimized_attention.__name__,
-    "nodes": nodes.__file__,
-    "error": FramewrightError.__module__,
-})
+prologue.answer(
+    {
+        "args": prologue.ARGS,
+        "device": str(management.get_torch_device()),
+        "attention": attention.optimized_attention.__name__,
+        "nodes": nodes.__file__,
+        "error": FramewrightError.__module__,
+    }
+)

@@ -45,10 +45,14 @@ from framewright.temporal.slots import FRAMES, LAYERS  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams  # noqa: E402
 
 
-def sampled(model, positive, negative, frames: int = 8, sampler: str = "euler", steps: int = 3, size: int = 16):
+def sampled(
+    model, positive, negative, frames: int = 8, sampler: str = "euler", steps: int = 3, size: int = 16
+):
     latent = torch.zeros(frames, 4, size, size)
     noise = comfy.sample.prepare_noise(latent, 9)
-    return comfy.sample.sample(model, noise, steps, 3.0, sampler, "karras", positive, negative, latent, seed=9)
+    return comfy.sample.sample(
+        model, noise, steps, 3.0, sampler, "karras", positive, negative, latent, seed=9
+    )
 
 
 def windowed(model, windows: Windows):
@@ -85,8 +89,9 @@ class Config(comfy.supported_models_base.BASE):
 
 torch.manual_seed(0)
 SHAPE = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[2, 2], channel_mult=[1, 2],
-    transformer_depth=[1, 1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1, context_dim=64,
+    image_size=32, in_channels=4, out_channels=4, model_channels=32,
+    num_res_blocks=[2, 2], channel_mult=[1, 2], context_dim=64,
+    transformer_depth=[1, 1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1,
     num_heads=4, num_head_channels=-1, use_spatial_transformer=True, legacy=False, dtype=torch.float32,
 )  # fmt: skip
 base = comfy.model_base.BaseModel(Config(SHAPE), device="cpu")
@@ -134,8 +139,8 @@ x, t, context = torch.randn(8, 4, 8, 8), torch.full((8,), 321.0), torch.randn(8,
 with torch.no_grad():
     theirs = base.diffusion_model(x, t, context=context, transformer_options={})
     answer["unet_difference"] = float((ours(x, t, context) - theirs).abs().max() / theirs.abs().max())
-    options = {LAYERS: (layers,), FRAMES: 8, **{k: v for k, v in moving.model_options["transformer_options"].items()
-                                                if k == "patches"}}  # fmt: skip
+    patches = {k: v for k, v in moving.model_options["transformer_options"].items() if k == "patches"}
+    options = {LAYERS: (layers,), FRAMES: 8, **patches}
     moving.inject_model()
     theirs = base.diffusion_model(x, t, context=context, transformer_options=dict(options))
     moving.eject_model()

@@ -38,7 +38,7 @@ class PageError(AssertionError):
 
 
 class Browser:
-    """One browser with one tab, for a `with` block; `console_errors` are the texts of errors on its console."""
+    """One browser with one tab, for a `with` block; `console_errors` are texts of errors on its console."""
 
     def __init__(self, timeout: float = 120.0) -> None:
         self.timeout = timeout
