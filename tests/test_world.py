@@ -95,10 +95,7 @@ def test_strokes_follow_the_flow(shape: str) -> None:
         assert clip.flow[i][y, x] == pytest.approx(step, abs=0.3)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [*SHAPES[:4], pytest.param(SHAPES[4], marks=pytest.mark.xfail(strict=True, reason="heads are cut"))],
-)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_canvas_has_no_edge(shape: str) -> None:
     middle = replace(scene(shape, "still"), x=32.3, y=31.8, radius=12.0)
     whole = render.mask(middle, 0)
