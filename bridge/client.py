@@ -50,8 +50,9 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -120,8 +121,10 @@ class Client:
         return [
             OutputFile(node, item["filename"], item.get("subfolder", ""), item.get("type", "output"))
             for node, output in history["outputs"].items()
-            for items in output.values() if isinstance(items, list)
-            for item in items if isinstance(item, dict) and "filename" in item
+            for items in output.values()
+            if isinstance(items, list)
+            for item in items
+            if isinstance(item, dict) and "filename" in item
         ]
 
     def download(self, file: OutputFile, folder: Path) -> Path:
@@ -206,8 +209,9 @@ class Client:
         if status != 200:
             raise FramewrightError(f"{self.url}{path} answered with status {status}: {answer[:300]!r}")
 
-    def _request(self, method: str, path: str, body: bytes | None = None,
-                 content: str = "application/json") -> tuple[int, bytes]:
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, content: str = "application/json"
+    ) -> tuple[int, bytes]:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout)
         try:

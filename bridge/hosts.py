@@ -120,8 +120,13 @@ def serve(
         begin = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, cwd=host.path, env=_environment(host, folder), start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                command,
+                cwd=host.path,
+                env=_environment(host, folder),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         stack.callback(_stop, process)
         url = f"http://127.0.0.1:{port}"
@@ -214,9 +219,13 @@ def run_in_host(host: Host, script: Path, *args: object, timeout: float = 600.0)
     """
     with tempfile.TemporaryDirectory(prefix="framewright-") as folder:
         done = subprocess.run(
-            [str(host.python), str(script), *map(str, args)], cwd=host.path, timeout=timeout,
+            [str(host.python), str(script), *map(str, args)],
+            cwd=host.path,
+            timeout=timeout,
             env=os.environ | {"PYTHONPATH": str(host.path), ANSWER_FOLDER: folder},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         as_dict, as_bytes = Path(folder, "answer.json"), Path(folder, "answer.bin")
         if done.returncode == 0 and as_dict.is_file():

@@ -24,12 +24,12 @@ class Draw:
 
     numbers: np.random.Generator
     noise: torch.Generator
+    progress: float  # of the run, 0..1
 
     @classmethod
-    def of(cls, seed: int, step: int) -> "Draw":
-        return cls(
-            np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 1_000_003 + step)
-        )
+    def of(cls, seed: int, step: int, steps: int) -> "Draw":
+        noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return cls(np.random.default_rng([seed, step]), noise, step / steps)
 
     def randn_like(self, x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=self.noise).to(x)
@@ -69,7 +69,7 @@ def fit(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps, lr)
-        value = loss(Draw.of(seed, step))
+        value = loss(Draw.of(seed, step, steps))
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(params, 1.0)

@@ -5,7 +5,7 @@ right comes back at the left, so that a motion can go on for as many frames as a
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,6 +123,18 @@ class Scene:
             tone=rng.uniform(0.4, 0.7),
             ground_phase=(rng.uniform(0, 16), rng.uniform(0, 16)),
         )
+
+    def staged(self, rng: np.random.Generator) -> "Scene":
+        """The scene with its motion begun from its mark: across the middle, up from the floor, or upright."""
+        motion = self.subject.motion
+        if motion in DIRECTIONS:
+            along = np.array(DIRECTIONS[motion]) / np.linalg.norm(DIRECTIONS[motion])
+            middle = SIZE / 2 + along * rng.uniform(-8, 8) + along[::-1] * (1, -1) * rng.uniform(-32, 32)
+            x, y = middle - along * self.speed * (FRAMES - 1) / 2
+            return replace(self, x=float(x), y=float(y))
+        if motion == "bouncing":
+            return replace(self, y=rng.uniform(36, 56), phase=rng.uniform(-0.08, 0.08))
+        return replace(self, angle=rng.uniform(-0.15, 0.15)) if motion == "spinning" else self
 
     def pose(self, frame: int) -> Pose:
         motion, x, y, angle, radius, gait = self.subject.motion, self.x, self.y, self.angle, self.radius, 0.0

@@ -18,6 +18,9 @@ FORMATS = {"mp4": "mp4", "mkv": "matroska"}
 BT709 = 1  # FFmpeg's number of the matrix, which ComfyUI writes too
 
 
+_FULL_RANGE = ("yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8")
+
+
 @dataclass(frozen=True)
 class Components:
     """Frames [F, H, W, 3] in 0..1, frames a second, and sound as {"waveform": [1, C, T], "sample_rate"}."""
@@ -62,11 +65,10 @@ class FileVideo:
         with self._open() as container:
             stream = container.streams.video[0]
             rate = Fraction(stream.average_rate or 1)
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            frames = [_pixels(frame) for frame in container.decode(stream)]
         if not frames:
             raise FramewrightError(f"video: {self.path.name} has no frame that can be read")
-        images = torch.from_numpy(np.stack(frames)).float() / 255.0
-        return Components(images, rate, self._sound())
+        return Components(torch.from_numpy(np.stack(frames)), rate, self._sound())
 
     def _sound(self) -> dict[str, Any] | None:
         with self._open() as container:
@@ -96,6 +98,13 @@ class FileVideo:
 
 
 Video = FrameVideo | FileVideo
+
+
+def _pixels(frame: av.VideoFrame) -> np.ndarray:
+    """A frame [H, W, 3] in 0..1; as in newer hosts, only full-range pictures go through bytes."""
+    if frame.format.name in _FULL_RANGE:
+        return frame.to_ndarray(format="rgb24").astype(np.float32) / 255
+    return frame.to_ndarray(format="gbrpf32le")
 
 
 def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None = None) -> None:

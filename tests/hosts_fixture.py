@@ -14,7 +14,7 @@ import pytest
 from framewright.bridge.hosts import PACK_ROOT, Host, Server, find_hosts, serve
 from framewright.errors import FramewrightError
 
-PROBE = '''
+PROBE = """
 import time
 
 from comfy.utils import ProgressBar
@@ -44,7 +44,7 @@ class Extension(ComfyExtension):
 
 async def comfy_entrypoint():
     return Extension()
-'''
+"""
 
 FOUND = pytest.StashKey[list[Host]]()
 STARTED = pytest.StashKey[dict[Host, Server]]()
@@ -85,17 +85,23 @@ def _server_of(
 ) -> Iterator[Callable[[Host], Server]]:
     # Kept by host and not in a parametrised fixture, which pytest may set up again when it reorders tests.
     servers = pytestconfig.stash[STARTED]
+    failures: dict[Host, FramewrightError] = {}  # a host that does not start is not tried again
     with ExitStack() as stack:
 
         def server_of(host: Host) -> Server:
+            if host in failures:
+                raise failures[host]
             if host not in servers:
                 folder: Path = tmp_path_factory.mktemp("host")
                 probe = folder / "custom_nodes" / "test_probe" / "__init__.py"
                 probe.parent.mkdir(parents=True)
                 probe.write_text(PROBE, "utf-8")
                 shutil.copy(PACK_ROOT / "tests" / "tensor_node.py", probe.parent.parent)
-                pack = PACK_ROOT if (PACK_ROOT / "__init__.py").is_file() else None
-                servers[host] = stack.enter_context(serve(host, folder, pack=pack, timeout=900.0))
+                try:
+                    servers[host] = stack.enter_context(serve(host, folder, timeout=900.0))
+                except FramewrightError as error:
+                    failures[host] = error
+                    raise
             return servers[host]
 
         yield server_of

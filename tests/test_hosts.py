@@ -19,7 +19,7 @@ from PIL import Image
 
 SCRIPTS = Path(__file__).parent / "host_scripts"
 
-FAKE_MAIN = '''
+FAKE_MAIN = """
 import http.server, subprocess, sys, time
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 mode, base = sys.argv[-1], sys.argv[sys.argv.index("--base-directory") + 1]
@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-'''.replace("\\\\n", "\\n")
+""".replace("\\\\n", "\\n")
 
 
 def checkout(path: Path, version: str = "1.2.3", venv: bool = False) -> Path:
@@ -262,8 +262,11 @@ def test_failing_and_interrupted_graphs(host_server: Server) -> None:
 def test_script_inside_the_host(host: Host) -> None:
     facts = run_in_host(host, SCRIPTS / "facts.py", "a", 1)
     assert facts == {
-        "args": ["a", "1"], "device": "cpu", "attention": "attention_pytorch",
-        "nodes": str(host.path / "nodes.py"), "error": "framewright.errors",
+        "args": ["a", "1"],
+        "device": "cpu",
+        "attention": "attention_pytorch",
+        "nodes": str(host.path / "nodes.py"),
+        "error": "framewright.errors",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,12 @@ def find_chromium() -> str | None:
     return shutil.which("chromium")
 
 
+def _humble() -> list[str]:
+    """A command prefix for the lowest priority, kept: as root, Chromium would raise its own to -8."""
+    keep = ["setpriv", "--bounding-set=-sys_nice"] if os.geteuid() == 0 and shutil.which("setpriv") else []
+    return [*keep, "nice", "-n", "19"]
+
+
 class PageError(AssertionError):
     """The page threw, or did not get ready."""
 
@@ -51,7 +58,7 @@ class Browser:
             raise PageError("there is no chromium on the path")
         self._profile = tempfile.TemporaryDirectory(prefix="framewright-page-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            ["nice", "-n", "19", program, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
+            [*_humble(), program, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
