@@ -141,8 +141,8 @@ def train_image(
 def _played(scene: Scene, draw: Draw) -> Scene:
     """Once frames hold together, most clips begin from their mark.
 
-    Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the words for
-    it go unused; clips that cross the middle make them worth reading.
+    Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
+    words for it go unused; clips that cross the middle make them worth reading.
     """
     return scene.staged(draw.numbers) if draw.progress >= STAGED and draw.numbers.uniform() < 0.7 else scene
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,26 +25,28 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 FEWER_STEPS = {"long_video_windows": 6, "attention_comparison": 6}
 
 
-@pytest.fixture
-def clip(host: Host, tmp_path: Path) -> Path:
-    """A video file such as a user has: 20 frames of 96×80.
-
-    Of full range for hosts before 0.33, which read other clips in 8 bits, where newer ones and ours use floats.
-    """
-    import av
-    import cv2
-
-    path = tmp_path / "your_clip.mp4"
-    newer = tuple(map(int, host.version.split("."))) >= (0, 33)
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Video files such as users have, by pixel format: 20 frames of 96×80."""
+    made = {}
     scene = Scene.sample(Subject("red", "circle", "right", "striped"), np.random.default_rng(0))
-    with av.open(path, "w") as file:
-        stream = file.add_stream("h264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p" if newer else "yuvj420p"
-        for frame in shapes.frames(scene, 20):
-            picture = cv2.resize((frame * 255).astype(np.uint8), (96, 80))
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        file.mux(stream.encode())
-    return path
+    for pixels in ("yuv420p", "yuvj420p"):
+        made[pixels] = tmp_path_factory.mktemp("clips") / "your_clip.mp4"
+        with av.open(made[pixels], "w") as file:
+            stream = file.add_stream("h264", rate=8)
+            stream.width, stream.height, stream.pix_fmt = 96, 80, pixels
+            for frame in shapes.frames(scene, 20):
+                picture = cv2.resize((frame * 255).astype(np.uint8), (96, 80))
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode())
+    return made
+
+
+@pytest.fixture
+def clip(host: Host, clips: dict[str, Path]) -> Path:
+    """Of full range for hosts before 0.33, which read others in 8 bits; newer ones, and ours, use floats."""
+    newer = tuple(map(int, host.version.split("."))) >= (0, 33)
+    return clips["yuv420p" if newer else "yuvj420p"]
 
 
 def tapped(workflow: Path, info: dict) -> dict:
@@ -63,9 +67,9 @@ def tapped(workflow: Path, info: dict) -> dict:
 @pytest.fixture(scope="session")
 def embedded_frames(tmp_path_factory: pytest.TempPathFactory):
     """The frames of a workflow's decoded videos in the built-in host, each workflow rendered once."""
-    from framewright.tests.tensor_node import Tensor
-
     shipped = registry()
+    from framewright.tests.tensor_node import Tensor  # needs the declarations that a registry brings
+
     nodes = Registry([*map(shipped.node, shipped), Tensor])
     info, known = nodes.object_info(), {}
 

@@ -64,7 +64,9 @@ def test_a_module_saved_and_loaded_gives_the_same_frames(tmp_path: Path) -> None
         )
         loaded = load_motion(tmp_path / "m.safetensors", Parts())
         assert loaded.params == TINY
-        assert torch.equal(loaded(("input", 1), x, {FRAMES: 6}), model(("input", 1), x, {FRAMES: 6}))
+        expected = model(("input", 1), x, {FRAMES: 6})
+        # Not to the bit: kernels differ with how a file leaves its tensors aligned.
+        torch.testing.assert_close(loaded(("input", 1), x, {FRAMES: 6}), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_sites_are_those_of_the_unet() -> None:

@@ -91,6 +91,8 @@ def spec(entry: list[Any]) -> tuple[str, dict[str, Any]]:
         kind, options["options"] = "COMBO", kind
     if "image_upload" in options or "video_upload" in options:
         options.pop("options", None)  # the files of the moment
+    if options.get("control_after_generate"):
+        options["control_after_generate"] = True  # newer hosts say how, older ones that
     for text in ("tooltip", "display_name", "multiselect", "placeholder"):
         options.pop(text, None)
     return kind, {key: value for key, value in options.items() if value is not False}
