@@ -47,7 +47,7 @@ class PageError(AssertionError):
 class Browser:
     """One browser with one tab, for a `with` block; `console_errors` are texts of errors on its console."""
 
-    def __init__(self, timeout: float = 120.0) -> None:
+    def __init__(self, timeout: float = 300.0) -> None:
         self.timeout = timeout
         self._errors: list[str] = []
         self._number = 0
