@@ -1,5 +1,6 @@
 """ComfyUI as the host of the nodes."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,41 +8,52 @@ import comfy.ldm.modules.attention
 import comfy.model_management as management
 import comfy.model_patcher
 import comfy.ops
+import comfy.utils
 import folder_paths
+from torch import nn
 
 from ..demo.files import FOLDER as DEMO_FOLDER
-from ..temporal.motion import MotionModel
 from ..temporal.parts import Parts
 from .comfyui_demo import demo_model
 from .comfyui_model import ComfyModel, attention
-from .host import Motion
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
+LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
 
 
 class ComfyHost:
     def __init__(self) -> None:
-        for name in MOTION_FOLDERS:
+        for name in (*MOTION_FOLDERS, *LORA_FOLDERS):
             folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
     def handle(self, model: Any) -> ComfyModel:
         return ComfyModel(model)
 
     def parts(self) -> Parts:
-        return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device())
+        return Parts(comfy.ops.manual_cast, True, attention, device=management.unet_offload_device())
 
-    def motion(self, model: MotionModel, name: str) -> Motion:
-        patcher = comfy.model_patcher.ModelPatcher(
-            model, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
+    def weights(self, module: nn.Module) -> comfy.model_patcher.ModelPatcher:
+        return comfy.model_patcher.ModelPatcher(
+            module, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
         )
-        return Motion(model, name, patcher)
 
     def demo_model(self) -> tuple[Any, Any, Any]:
         return demo_model()
 
     def motion_files(self) -> dict[str, Path]:
-        found = {"demo": DEMO_FOLDER / "motion.safetensors"}
-        for folder in MOTION_FOLDERS:
-            for name in folder_paths.get_filename_list(folder):
-                found[name] = Path(folder_paths.get_full_path_or_raise(folder, name))
-        return found
+        return {"demo": DEMO_FOLDER / "motion.safetensors", **_listed(MOTION_FOLDERS)}
+
+    def lora_files(self) -> dict[str, Path]:
+        return _listed(LORA_FOLDERS)
+
+    def read_pickle(self, path: Path) -> Mapping:
+        return comfy.utils.load_torch_file(str(path), safe_load=True)
+
+
+def _listed(folders: Sequence[str]) -> dict[str, Path]:
+    """The files of model folders by name, the first folder's where two have the same."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name in folder_paths.get_filename_list(folder):
+            found.setdefault(name, Path(folder_paths.get_full_path_or_raise(folder, name)))
+    return found

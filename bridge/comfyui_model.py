@@ -1,5 +1,6 @@
 """The model handle over ComfyUI's ModelPatcher, by its own extension points only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy.ldm.modules.attention import optimized_attention
@@ -11,6 +12,7 @@ from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
     LAYERS,
+    Layers,
     Site,
     Slot,
     insert_slots,
@@ -21,7 +23,6 @@ from ..temporal.slots import (
 )
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_windows import WindowHandler
-from .host import Motion
 
 KEY = "framewright"
 
@@ -62,11 +63,14 @@ class ComfyModel:
     def sites(self) -> dict[Site, int]:
         return site_channels(self._unet)
 
-    def insert_layers(self, motion: Motion) -> None:
-        layers = self._options.get(LAYERS, ())
-        self._options[LAYERS] = (*layers, _Shared(motion.model))
-        self.model.set_additional_models(f"{KEY}_{len(layers)}", [motion.weights])
-        if not isinstance(self._unet, SpaceTimeUNet) and not layers:
+    def sigma_at(self, percent: float) -> float:
+        return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
+
+    def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
+        earlier = self._options.get(LAYERS, ())
+        self._options[LAYERS] = (*earlier, _Shared(layers))
+        self.model.set_additional_models(f"{KEY}_{len(earlier)}", list(weights))
+        if not isinstance(self._unet, SpaceTimeUNet) and not earlier:
             self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
             self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))
 

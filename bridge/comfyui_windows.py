@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
-from ..temporal.slots import FRAMES
+from ..temporal.slots import FRAMES, NUMBERS
 
 
 class WindowHandler(ContextHandlerABC):
@@ -47,7 +47,7 @@ class WindowHandler(ContextHandlerABC):
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
             return calc_cond_batch(
-                model, cut, x, times, {**model_options, "transformer_options": dict(in_window)}
+                model, cut, x, times, {**model_options, "transformer_options": {**in_window, NUMBERS: frames}}
             )
 
         return self.windows.denoise(x_in, step, call, self._windows_a_call(model, conds, x_in))

@@ -1,27 +1,16 @@
 """What nodes ask of the host they run in: ComfyUI (this folder) or the built-in one (`embedded`)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import FramewrightError
+from torch import nn
+
 from ..sampling.windows import Windows
-from ..temporal.motion import MotionModel
+from ..temporal.checkpoint import Reader
 from ..temporal.parts import Parts
 from ..temporal.patterns import Pattern
-from ..temporal.slots import Site
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A loaded motion model, as the FRAMEWRIGHT_MOTION socket carries it.
-
-    `weights` is the host's own handle.
-    """
-
-    model: MotionModel
-    name: str
-    weights: Any
+from ..temporal.slots import Layers, Site
 
 
 class ModelHandle(Protocol):
@@ -37,7 +26,11 @@ class ModelHandle(Protocol):
     def sites(self) -> dict[Site, int]:
         """Places for temporal layers, with their channels."""
 
-    def insert_layers(self, motion: Motion) -> None: ...
+    def sigma_at(self, percent: float) -> float:
+        """The noise level that a sampler has come down to when this part (0..1) of its way is done."""
+
+    def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
+        """A layer set to call at every site, and the host's handles of the weights that it needs loaded."""
 
     def set_attention(self, pattern: Pattern) -> None: ...
 
@@ -49,13 +42,21 @@ class Host(Protocol):
 
     def parts(self) -> Parts: ...
 
-    def motion(self, model: MotionModel, name: str) -> Motion: ...
+    def weights(self, module: nn.Module) -> Any:
+        """The host's handle of weights that layers bring along, by which it loads and unloads them."""
 
     def demo_model(self) -> tuple[Any, Any, Any]:
         """MODEL, word encoder and VAE of the shapes world."""
 
     def motion_files(self) -> dict[str, Path]:
         """Motion modules that the user has, by the name that a node lists."""
+
+    def lora_files(self) -> dict[str, Path]:
+        """Motion LoRAs, likewise."""
+
+    @property
+    def read_pickle(self) -> Reader | None:
+        """The host's own safe reader of pickled weights, where it has one."""
 
 
 _current: list[Host] = []
@@ -72,23 +73,3 @@ def host() -> Host:
 
         use(ComfyHost())
     return _current[0]
-
-
-def apply_motion(model: Any, motion: Motion) -> Any:
-    """A clone of MODEL with the motion model's layers; raises where they do not fit."""
-    handle = host().handle(model).clone()
-    sites = handle.sites()
-    wanted = {site: motion.model.at(site).norm.num_channels for site in motion.model.sites}
-    if any(sites.get(site) != channels for site, channels in wanted.items()):
-        raise FramewrightError(
-            f"motion: {motion.name} is for a model with {_widths(wanted)} channels, "
-            f"the model that came has {_widths(sites)}"
-        )
-    handle.insert_layers(motion)
-    return handle.model
-
-
-def _widths(sites: dict[Site, int]) -> str:
-    """Channels a UNet's input blocks have, the fine ones first."""
-    widths = dict.fromkeys(channels for (kind, _), channels in sorted(sites.items()) if kind == "input")
-    return ", ".join(map(str, widths)) or "no known"

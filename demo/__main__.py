@@ -26,6 +26,9 @@ def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
         made = {"vae": vae}
     else:
         vae = files.load("vae", SmallVAE()).to(device)
+    if name == "decoder":
+        vae, record = recipes.train_decoder(seed, folder, count, device, vae)
+        made = {"vae": vae}
     if name == "image":
         unet, words, record = recipes.train_image(seed, folder, count, device, vae)
         made = {"image": unet, "text": words}

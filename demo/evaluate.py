@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..bridge.host import apply_motion, use
+from ..bridge.host import use
+from ..bridge.motion import apply_motion, open_motion
 from ..embedded.host import EmbeddedHost
 from ..embedded.model import EmbeddedModel
 from ..embedded.samplers import SAMPLERS
 from ..embedded.sampling import Guider, prepare_noise, sample
 from ..embedded.schedules import schedule_sigmas
 from ..sampling.windows import Windows
-from ..temporal.checkpoint import load_motion
 from . import render
 from .files import FOLDER
 from .judge import judge, score, warp_errors
@@ -31,7 +31,7 @@ class Renderer:
     def __init__(self) -> None:
         use(host := EmbeddedHost())
         self.image, self._words, self._vae = host.demo_model()
-        motion = host.motion(load_motion(FOLDER / "motion.safetensors", host.parts()), "demo")
+        motion = open_motion(FOLDER / "motion.safetensors", "demo")
         self.video: EmbeddedModel = apply_motion(self.image, motion)
 
     def __call__(self, model: EmbeddedModel, subject: Subject, seed: int, frames: int = FRAMES) -> np.ndarray:
@@ -62,7 +62,7 @@ def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
 
     yield {"image_model_alone": _rounded(scores(renderer.image, "image model alone"), on_truth)}
     if long_prompts:
-        yield {"through_windows": _through_windows(renderer, drawn[:long_prompts], seed)}
+        yield {"through_windows": _through_windows(renderer, drawn[:long_prompts], seed, rng)}
     reached = min(on_truth[part] for part in ("colour", "shape", "motion"))
     yield {**_rounded(scores(renderer.video, "with the motion module"), on_truth),
            "judge_on_true_clips": round(reached, 4)}  # fmt: skip
@@ -73,14 +73,19 @@ def _rounded(scores: dict, on_truth: dict) -> dict:
     return {**told, "warp_ratio": round(scores["warp_error"] / on_truth["warp_error"], 3)}
 
 
-def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int) -> dict:
-    """64 frames: how often each stretch of 16 frames moves as asked, and the seams against the rest."""
+def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int, rng: np.random.Generator) -> dict:
+    """64 frames: how often each stretch of 16 frames moves as in a true clip, and the seams against the rest.
+
+    In a true clip growth ends with the first 16 frames.
+    """
     model, frames = replace(renderer.video, windows=WINDOWS), 4 * FRAMES
     borders = {w[0] for w in WINDOWS.plan(frames)} | {w[-1] + 1 for w in WINDOWS.plan(frames)} - {0, frames}
     right, seams, inside = [], [], []
     for number, subject in enumerate(tqdm(drawn, "64 frames through windows")):
         video = renderer(model, subject, seed * 1000 + number, frames)
-        right += [judge(video[at : at + FRAMES]).motion == subject.motion for at in range(0, frames, FRAMES)]
+        truth = render.frames(Scene.sample(subject, rng), frames)
+        stretches = [slice(at, at + FRAMES) for at in range(0, frames, FRAMES)]
+        right += [judge(video[part]).motion == judge(truth[part]).motion for part in stretches]
         for at, error in enumerate(warp_errors(video), start=1):
             (seams if at in borders else inside).append(error)
     return {

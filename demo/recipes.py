@@ -6,10 +6,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..temporal.motion import MotionModel
+from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
-from ..temporal.slots import LAYERS, Site
+from ..temporal.slots import LAYERS, POSITIONS, Site
 from ..temporal.unet import SpaceTimeUNet
 from . import render
 from .files import MOTION, UNET
@@ -18,8 +20,9 @@ from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene, Subject, subjects
 
-STAGED = 0.5783  # of the motion run: from here on most clips are staged
-STEPS = {"vae": 2200, "image": 4500, "motion": 3000}
+UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
+SHOWN = (4, 4, 8, 8, 16)  # frames of each clip seen at once, over the course of the motion run
+STEPS = {"vae": 2200, "decoder": 2500, "image": 4500, "motion": 5000}
 
 _TRAINED_ON = [s for s in subjects() if not s.held_out]
 
@@ -113,6 +116,24 @@ def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVA
     return vae, record
 
 
+def train_decoder(seed: int, folder: Path, steps: int, device: str, vae: SmallVAE) -> tuple[SmallVAE, dict]:
+    """The decoder further, with the latents as they are: also from latents as unsteady as sampled ones."""
+    vae.encoder.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+
+    def loss(draw: Draw) -> Tensor:
+        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(24)]
+        pixels = _pixels([_still(scene, draw) for scene in scenes]).to(device)
+        with torch.no_grad():
+            latents = vae.encode(pixels)
+            unsteady = UNSTEADY * torch.rand(len(scenes), 1, 1, 1, generator=draw.noise).to(device)
+            latents = latents + unsteady * draw.randn_like(latents)
+        error = vae.decode(latents) - pixels
+        return error.abs().mean() + 2 * error.pow(2).mean()
+
+    return vae, fit("decoder", vae.decoder, loss, steps, 2e-3, seed, folder)
+
+
 def train_image(
     seed: int, folder: Path, steps: int, device: str, vae: SmallVAE
 ) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
@@ -139,37 +160,47 @@ def train_image(
 
 
 def _played(scene: Scene, draw: Draw) -> Scene:
-    """Once frames hold together, most clips begin from their mark.
+    """The scene as the motion model sees it: first in the middle of its course, then ever further along.
 
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle make them worth reading.
     """
-    return scene.staged(draw.numbers) if draw.progress >= STAGED and draw.numbers.uniform() < 0.7 else scene
+    chance, widest = draw.numbers.uniform(), np.clip(2.5 * draw.progress - 0.25, 0.1, 1.0)
+    if widest == 1.0 and chance < 0.15:
+        return scene
+    return scene.staged(draw.numbers, widest if chance < 0.7 else 0.1)
 
 
 def train_motion(
     seed: int, folder: Path, steps: int, device: str, vae: SmallVAE, unet: SpaceTimeUNet, words: WordEncoder
 ) -> tuple[MotionModel, dict]:
     torch.manual_seed(seed)
-    motion, clips = MotionModel(MOTION).to(device), 4
+    motion, seen = MotionModel(MOTION).to(device), 64
     for site in motion.sites:
         nn.init.zeros_(motion.at(site).proj_out.weight)
         nn.init.zeros_(motion.at(site).proj_out.bias)
     unet.requires_grad_(False)
     words.requires_grad_(False)
 
+    layers = AppliedMotion(motion, MotionSettings())
+
     def loss(draw: Draw) -> Tensor:
+        shown = SHOWN[int(draw.progress * len(SHOWN))]
+        clips = seen // shown
         scenes = [_played(Scene.sample(_subject(draw), draw.numbers), draw) for _ in range(clips)]
         captions = [_caption(scene.subject, draw) for scene in scenes]
+        places = np.sort(draw.numbers.permutation(FRAMES)[:shown])
         with torch.no_grad():
-            latents = vae.encode(_pixels([p for scene in scenes for p in render.frames(scene)]).to(device))
-            context = words.encode(captions).repeat_interleave(FRAMES, 0)
+            pictures = [render.frame(scene, place) for scene in scenes for place in places]
+            latents = vae.encode(_pixels(pictures).to(device))
+            context = words.encode(captions).repeat_interleave(shown, 0)
         # Mostly high noise, where it is decided what moves where.
-        chance = torch.rand(clips, generator=draw.noise).square()
-        at = (999 * (1 - chance)).long().to(device).repeat_interleave(FRAMES)
+        chance = torch.rand(clips, generator=draw.noise) ** 1.5
+        at = (999 * (1 - chance)).long().to(device).repeat_interleave(shown)
         noised, target = diffuse(latents, at, draw)
-        options = {LAYERS: (motion,), CALL_FRAMES: FRAMES}
-        with torch.autocast(device, torch.bfloat16):
+        options = {LAYERS: (layers,), CALL_FRAMES: shown, POSITIONS: torch.from_numpy(places).to(device)}
+        # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
+        with torch.autocast(device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             predicted = unet(noised, at, context, transformer_options=options)
         return F.mse_loss(predicted.float(), target)
 

@@ -124,17 +124,22 @@ class Scene:
             ground_phase=(rng.uniform(0, 16), rng.uniform(0, 16)),
         )
 
-    def staged(self, rng: np.random.Generator) -> "Scene":
-        """The scene with its motion begun from its mark: across the middle, up from the floor, or upright."""
-        motion = self.subject.motion
+    def staged(self, rng: np.random.Generator, spread: float) -> "Scene":
+        """The scene where a spectator would film it: its motion on a path through the middle of the canvas.
+
+        `spread` (0..1) tells how far along its course it may be halfway through the clip: 0, just halfway,
+        1, anywhere on the round that brings it back to where it was.
+        """
+        motion, course = self.subject.motion, spread * rng.uniform(-0.5, 0.5)
+        x, y = SIZE / 2 + rng.uniform(-6, 6, 2)
         if motion in DIRECTIONS:
             along = np.array(DIRECTIONS[motion]) / np.linalg.norm(DIRECTIONS[motion])
-            middle = SIZE / 2 + along * rng.uniform(-8, 8) + along[::-1] * (1, -1) * rng.uniform(-32, 32)
-            x, y = middle - along * self.speed * (FRAMES - 1) / 2
+            around = SIZE / np.abs(along).max()
+            x, y = (x, y) + along * (course * around - self.speed * (FRAMES - 1) / 2)
             return replace(self, x=float(x), y=float(y))
         if motion == "bouncing":
-            return replace(self, y=rng.uniform(36, 56), phase=rng.uniform(-0.08, 0.08))
-        return replace(self, angle=rng.uniform(-0.15, 0.15)) if motion == "spinning" else self
+            return replace(self, x=x, y=y + 8, phase=course)
+        return replace(self, angle=course * 2 * np.pi) if motion == "spinning" else self
 
     def pose(self, frame: int) -> Pose:
         motion, x, y, angle, radius, gait = self.subject.motion, self.x, self.y, self.angle, self.radius, 0.0

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from ..bridge.host import Motion
 from ..demo import files
 from ..demo.text import WordEncoder
 from ..demo.vae import FrameVAE, SmallVAE
-from ..temporal.motion import MotionModel
 from ..temporal.parts import Parts
 from ..temporal.unet import SpaceTimeUNet
 from .model import EmbeddedHandle, EmbeddedModel
@@ -18,6 +17,8 @@ FRAMES_AT_ONCE = 32  # through the VAE
 
 
 class EmbeddedHost:
+    read_pickle = None  # none that is safe in every torch that the pack runs with
+
     def __init__(self, models: Path | None = None) -> None:
         self._models = models
 
@@ -27,8 +28,8 @@ class EmbeddedHost:
     def parts(self) -> Parts:
         return Parts()
 
-    def motion(self, model: MotionModel, name: str) -> Motion:
-        return Motion(model, name, weights=None)
+    def weights(self, module: nn.Module) -> None:
+        """They are where they are."""
 
     def demo_model(self) -> tuple[EmbeddedModel, WordEncoder, FrameVAE]:
         unet = files.load("image", SpaceTimeUNet(files.UNET))
@@ -36,7 +37,8 @@ class EmbeddedHost:
         return EmbeddedModel(unet, NoiseSchedule("v")), files.load("text", WordEncoder()), vae
 
     def motion_files(self) -> dict[str, Path]:
-        found = {"demo": files.FOLDER / "motion.safetensors"}
-        if self._models:
-            found |= {path.name: path for path in sorted(self._models.glob("*.safetensors"))}
-        return found
+        return {"demo": files.FOLDER / "motion.safetensors", **self.lora_files()}
+
+    def lora_files(self) -> dict[str, Path]:
+        found = sorted(self._models.glob("*.safetensors")) if self._models else ()
+        return {path.name: path for path in found}

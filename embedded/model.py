@@ -1,18 +1,18 @@
 """The built-in host's MODEL: a space-time UNet, its noise schedule, and what nodes have set on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..bridge.host import Motion
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
-from ..temporal.slots import FRAMES, LAYERS, Site, site_channels, transformer_sites
+from ..temporal.slots import FRAMES, LAYERS, NUMBERS, Layers, Site, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet
 from .schedules import NoiseSchedule
 
@@ -40,7 +40,9 @@ class EmbeddedModel:
         level = float(sigma.flatten()[0])
 
         def call(part: Tensor, frames: Tensor) -> list[Tensor]:
-            return self._denoise(part, sigma.flatten()[0], conds, {FRAMES: self.windows.length})
+            return self._denoise(
+                part, sigma.flatten()[0], conds, {FRAMES: self.windows.length, NUMBERS: frames}
+            )
 
         return self.windows.denoise(x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
 
@@ -78,8 +80,11 @@ class EmbeddedHandle:
     def _set(self, key: str, value: Any) -> None:
         self.model = replace(self.model, options={**self.model.options, key: value})
 
-    def insert_layers(self, motion: Motion) -> None:
-        self._set(LAYERS, (*self.model.options.get(LAYERS, ()), motion.model))
+    def sigma_at(self, percent: float) -> float:
+        return self.model.schedule.percent_to_sigma(percent)
+
+    def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
+        self._set(LAYERS, (*self.model.options.get(LAYERS, ()), layers))
 
     def set_attention(self, pattern: Pattern) -> None:
         patch = self_attention_patch(pattern, sdpa)

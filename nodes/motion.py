@@ -1,11 +1,20 @@
 """Motion modules: temporal layers trained beside a frozen image model."""
 
-from comfy_api.v0_0_2 import io
+from pathlib import Path
 
-from ..bridge.host import apply_motion, host
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from ..bridge.host import host
+from ..bridge.motion import Motion as MotionModule
+from ..bridge.motion import add_lora, apply_motion, open_motion
+from ..bridge.pictures import image
 from ..errors import FramewrightError
-from ..temporal.checkpoint import load_motion
-from .schema import Motion, schema
+from ..pictures.unet_map import unet_map
+from ..temporal.keyed_text import frame_values, layer_values
+from ..temporal.motion_settings import MotionSettings
+from ..temporal.motion_settings import Positions as PositionRule
+from .schema import Motion, Positions, schema
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -15,22 +24,109 @@ class LoadMotionModule(io.ComfyNode):
             node_id="FramewrightLoadMotionModule",
             display_name="Load Motion Module",
             category="Framewright/motion",
-            description="Reads a motion module (AnimateDiff key layout) from models/animatediff_models or "
-            "models/motion_modules. 'demo' is the one trained for the demo model.",
-            search_aliases=["animatediff", "temporal layers", "mm", "motion model"],
+            description="Reads a motion module from models/animatediff_models or models/motion_modules: "
+            "AnimateDiff v1, v2, v3 and SDXL, HotshotXL, AnimateLCM, PIA, AnimateAnyone, diffusers' "
+            "MotionAdapter, told apart by their keys. 'demo' is the one trained for the demo model.",
+            search_aliases=["animatediff", "temporal layers", "mm", "motion model", "hotshot"],
             inputs=[
                 io.Combo.Input("name", options=list(host().motion_files()), default="demo",
-                               tooltip="A safetensors file; pickled files are refused."),
+                               tooltip="A safetensors file, or a pickled one that the host reads safely."),
             ],
             outputs=[Motion.Output(display_name="MOTION", tooltip="For Apply Motion Module.")],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        files = host().motion_files()
-        if name not in files:
-            raise FramewrightError(f"name: no motion module {name!r}; there is {', '.join(files)}")
-        return io.NodeOutput(host().motion(load_motion(files[name], host().parts()), name))
+        path = _chosen(host().motion_files(), name, "motion module")
+        return io.NodeOutput(open_motion(path, name))
+
+
+class LoadMotionLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightLoadMotionLora",
+            display_name="Load Motion LoRA",
+            category="Framewright/motion",
+            description="Adds a motion LoRA (a camera move, say) to a motion module, kept low-rank. Several "
+            "can be stacked. Reads AnimateDiff's, kohya's and peft's names from "
+            "models/animatediff_motion_lora or models/motion_lora.",
+            search_aliases=["animatediff lora", "camera motion", "zoom", "pan"],
+            inputs=[
+                Motion.Input("motion", tooltip="From Load Motion Module; it is left as it was."),
+                io.Combo.Input("name", options=list(host().lora_files()), tooltip="The LoRA's file."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.01,
+                               tooltip="1 as trained, 0 nothing, less than 0 the other way."),
+            ],
+            outputs=[Motion.Output(display_name="MOTION", tooltip="For Apply Motion Module.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, motion: MotionModule, name: str, strength: float) -> io.NodeOutput:
+        path = _chosen(host().lora_files(), name, "motion LoRA")
+        return io.NodeOutput(add_lora(motion, path, strength))
+
+
+def _chosen(files: dict[str, Path], name: str, what: str) -> Path:
+    if name not in files:
+        raise FramewrightError(f"name: no {what} {name!r}; there is {', '.join(files) or 'none'}")
+    return files[name]
+
+
+class MotionModuleInfo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightMotionModuleInfo",
+            display_name="Motion Module Info",
+            category="Framewright/motion",
+            description="Says what a motion module's file is: family, base model, layers, frames at once, "
+            "positions, precision and size, and draws where its layers sit in the UNet.",
+            search_aliases=["inspect", "which animatediff", "motion model details"],
+            is_output_node=True,
+            inputs=[Motion.Input("motion", tooltip="From Load Motion Module.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="IMAGE", tooltip="The UNet's blocks, those with a layer marked."
+                ),
+                io.String.Output(display_name="TEXT", tooltip="A line a fact."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, motion: MotionModule) -> io.NodeOutput:
+        model, lines = motion.model, motion.file.lines()
+        blocks = {site: model.at(site).norm.num_channels for site in model.sites}
+        deepest = model.params.channels[-1]
+        drawn = image(unet_map(f"{motion.name}: {lines[0]}", {("middle", 0): deepest, **blocks}, blocks))
+        return io.NodeOutput(drawn, "\n".join(lines), ui=ui.PreviewImage(drawn, cls=cls))
+
+
+class MotionPositions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightMotionPositions",
+            display_name="Motion Positions",
+            category="Framewright/motion",
+            description="Which trained positions a motion module takes for the frames: later ones, ones "
+            "further apart for faster motion or closer for slower, or all of them drawn together over more "
+            "frames than it was trained for.",
+            search_aliases=["pe stretch", "positional encoding", "interpolate positions", "slow motion"],
+            inputs=[
+                io.Float.Input("shift", default=0.0, min=0.0, max=4096.0, step=1.0,
+                               tooltip="Frames; the first frame is taken for this one."),
+                io.Float.Input("stretch", default=1.0, min=0.01, max=16.0, step=0.01,
+                               tooltip="Positions from one frame to the next; 0.5 gives slower motion."),
+                io.Boolean.Input("interpolate", default=False,
+                                 tooltip="Draw positions together where frames would go beyond the last."),
+            ],
+            outputs=[Positions.Output(display_name="POSITIONS", tooltip="For Apply Motion Module.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, shift: float, stretch: float, interpolate: bool) -> io.NodeOutput:
+        return io.NodeOutput(PositionRule(shift, stretch, interpolate))
 
 
 class ApplyMotionModule(io.ComfyNode):
@@ -41,20 +137,52 @@ class ApplyMotionModule(io.ComfyNode):
             display_name="Apply Motion Module",
             category="Framewright/motion",
             description="Adds a motion module's temporal layers after the spatial layers of an image model, "
-            "so that the frames of a batch become a video. The model that came in is left as it was.",
+            "so that the frames of a batch become a video. Several can follow one another. The model that "
+            "came in is left as it was.",
             search_aliases=["animatediff", "use motion model", "inject"],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Image model with the channels that the module was trained for."
                 ),
                 Motion.Input("motion", tooltip="From Load Motion Module."),
+                io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=4.0, step=0.01,
+                               tooltip="Of what the layers add: 1 as trained, 0 the image model."),
+                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling before which the layers are left out."),
+                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling after which the layers are left out."),
+                io.String.Input("frame_strength", optional=True, default="",
+                                tooltip="Strength at frames, in straight lines between: '0: 0, 8: 1'."),
+                io.String.Input("layer_strength", optional=True, default="",
+                                tooltip="Strength of the UNet's sides or blocks: 'input: 0.5, output 3: 0'."),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="Where the layers act; one mask, or one for each frame."),
+                Positions.Input("positions", optional=True, tooltip="From Motion Positions."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: object, motion: object) -> io.NodeOutput:
-        return io.NodeOutput(apply_motion(model, motion))
+    def execute(
+        cls,
+        model: object,
+        motion: MotionModule,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        frame_strength: str = "",
+        layer_strength: str = "",
+        mask: Tensor | None = None,
+        positions: PositionRule | None = None,
+    ) -> io.NodeOutput:
+        settings = MotionSettings(
+            strength=strength,
+            layers=layer_values(layer_strength, "layer_strength"),
+            frames=frame_values(frame_strength, "frame_strength"),
+            mask=mask,
+            positions=positions,
+        )
+        return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent)))
 
 
-NODES = [LoadMotionModule, ApplyMotionModule]
+NODES = [LoadMotionModule, LoadMotionLora, MotionModuleInfo, MotionPositions, ApplyMotionModule]

@@ -7,6 +7,7 @@ from comfy_api.v0_0_2 import io
 
 Words = io.Custom("FRAMEWRIGHT_WORDS")
 Motion = io.Custom("FRAMEWRIGHT_MOTION")
+Positions = io.Custom("FRAMEWRIGHT_POSITIONS")
 Pattern = io.Custom("FRAMEWRIGHT_PATTERN")
 Windows = io.Custom("FRAMEWRIGHT_WINDOWS")
 

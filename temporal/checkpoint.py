@@ -1,6 +1,9 @@
 """Motion modules from files: a file's family, told by its keys, and its weights in our key layout."""
 
 import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,95 +11,187 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import FramewrightError
+from .families import MOTION, NOT_MOTION, Family, base_name, family_of, table_lengths
+from .key_layouts import animatediff_keys
 from .motion import MotionModel, MotionParams
 from .parts import Parts
+from .positions import sinusoidal_positions
 
-PREFIXES = ("module.", "motion_module.", "unet.")
 _MODULE = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.motion_modules\.(\d+)\.temporal_transformer\.(.+)")
+_WITHOUT_TABLE = 64  # positions of a family whose files leave their (sinusoidal) table out
+Reader = Callable[[Path], Mapping[str, Tensor]]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; raises one error on anything else, or on values not finite."""
+@dataclass(frozen=True)
+class MotionFile:
+    """A motion model and what its file is: family, base, dtype, size in bytes, and what the file did not say.
+
+    `input_conv` are weight [C, 9, 3, 3] and bias [C] of an input convolution that came along (PIA).
+    """
+
+    model: MotionModel
+    family: str
+    dtype: str
+    size: int
+    notes: tuple[str, ...] = ()
+    input_conv: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def base(self) -> str:
+        return base_name(self.model.params.channels)
+
+    def lines(self) -> list[str]:
+        """What an artist wants to know, a line each."""
+        params, sites = self.model.params, self.model.sites
+        count = Counter(kind for kind, _ in sites)
+        return [
+            f"family: {self.family}",
+            f"base: {self.base}",
+            f"layers: {len(sites)} ({', '.join(f'{count[kind]} {kind}' for kind in count)})",
+            f"frames at once: {params.positions}",
+            f"positions: sinusoidal, {params.positions}",
+            f"weights: {self.dtype}, {self.size / 1e6:.1f} MB",
+            *(f"note: {note}" for note in self.notes),
+        ]
+
+
+def read_tensors(path: Path, read_pickle: Reader | None, what: str = "motion module") -> dict[str, Tensor]:
+    """Tensors of a weights file; raises one error on anything else, or on values not finite.
+
+    A pickle is read by `read_pickle`, a host's own safe reader, or refused where there is none.
+    """
     if not path.is_file():
-        raise FramewrightError(f"motion module: no file {path.name} in {path.parent}")
+        raise FramewrightError(f"{what}: no file {path.name} in {path.parent}")
     with path.open("rb") as file:
         start = file.read(16)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    # A safetensors file begins with 8 bytes of length, which may look like either, and then its header.
+    pickled = start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80")
+    if pickled and read_pickle is None:
         raise FramewrightError(
-            f"motion module: {path.name} is a pickle, which can run code when it is read; "
-            "expected safetensors"
+            f"{what}: {path.name} is a pickle, which can run code when it is read; expected safetensors"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        if pickled:
+            tensors = _unwrap(read_pickle(path))
+        else:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except Exception as error:
-        raise FramewrightError(
-            f"motion module: {path.name} is not a whole safetensors file: {error}"
-        ) from error
+        kind = "pickle that the host reads safely" if pickled else "whole safetensors file"
+        raise FramewrightError(f"{what}: {path.name} is not a {kind}: {error}") from error
     for key, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise FramewrightError(f"motion module: {path.name} holds values that are not finite, in {key}")
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise FramewrightError(f"{what}: {path.name} holds values that are not finite, in {key}")
     return tensors
 
 
-def load_motion(path: Path, parts: Parts) -> MotionModel:
-    """An AnimateDiff-type motion model from a file; its shape is read from the keys."""
-    tensors = {_strip(key): value for key, value in read_tensors(path).items()}
-    params = motion_params(tensors, path.name)
-    model = MotionModel(params, parts)
-    expected = model.state_dict()
+def _unwrap(content: Mapping) -> dict[str, Tensor]:
+    """The tensors of a training checkpoint, which may lie one `state_dict` down."""
+    inner = content.get("state_dict", content)
+    return {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+
+
+def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> MotionFile:
+    """The motion model of a file of any known family; raises one error where it holds none."""
+    given = read_tensors(path, read_pickle)
+    tensors, layout = animatediff_keys(given)
+    family = family_of(tensors)
+    if family is None or family in NOT_MOTION:
+        raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
+    conv = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
+    notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
+    if not any(key.endswith("pos_encoder.pe") for key in tensors):
+        tensors |= _tables(tensors)
+        notes.append(
+            f"the file holds no position table; taken for sinusoidal positions of {_WITHOUT_TABLE} frames, "
+            "as AnimateLCM was trained with"
+        )
+    dtypes = Counter(value.dtype for value in tensors.values() if value.is_floating_point())
+    dtype = dtypes.most_common(1)[0][0]
+    model = _filled(path.name, tensors, replace(parts, dtype=dtype) if parts.casts else parts)
+    return MotionFile(
+        model,
+        "HotshotXL" if layout == "HotshotXL" else family.name,
+        str(dtype).removeprefix("torch."),
+        sum(value.numel() * value.element_size() for value in given.values()),
+        tuple(notes),
+        None if conv[0] is None or conv[1] is None else (conv[0], conv[1]),
+    )
+
+
+def _foreign(tensors: Mapping[str, Tensor], family: Family | None) -> str:
+    if family is not None:
+        return f"is of the family {family.name}: {family.instead}"
+    groups = Counter(".".join(key.split(".")[:2]) for key in tensors)
+    held = ", ".join(f"{name} ({count})" for name, count in groups.most_common(4)) or "nothing"
+    known = "; ".join(f"{one.name}: {one.signature}" for one in (*MOTION, *NOT_MOTION))
+    return f"holds {len(tensors)} tensors ({held}) and is of no known family; looked for {known}"
+
+
+def _tables(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A sinusoidal table for every attention."""
+    queries = {key: value for key, value in tensors.items() if key.endswith(".to_q.weight")}
+    return {
+        key.removesuffix("to_q.weight") + "pos_encoder.pe": sinusoidal_positions(
+            _WITHOUT_TABLE, value.shape[0]
+        ).to(value)
+        for key, value in queries.items()
+        if value.ndim == 2
+    }
+
+
+def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionModel:
+    params = motion_params(tensors, name)
+    expected = MotionModel(params, replace(parts, device="meta")).state_dict()
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
         raise FramewrightError(
-            f"motion module: {path.name} lacks {len(missing)} keys of an AnimateDiff module "
+            f"motion module: {name} lacks {len(missing)} keys of an AnimateDiff module "
             f"and has {len(foreign)} others; first: {', '.join(sorted(missing)[:1] + sorted(foreign)[:1])}"
         )
     wrong = [key for key in expected if expected[key].shape != tensors[key].shape]
     if wrong:
         raise FramewrightError(
-            f"motion module: {path.name} has {wrong[0]} of shape {list(tensors[wrong[0]].shape)}, "
+            f"motion module: {name} has {wrong[0]} of shape {list(tensors[wrong[0]].shape)}, "
             f"expected {list(expected[wrong[0]].shape)}"
         )
+    model = MotionModel(params, parts)
     model.load_state_dict({key: value.to(expected[key].dtype) for key, value in tensors.items()})
     return model.eval().requires_grad_(False)
 
 
-def motion_params(tensors: dict[str, Tensor], name: str) -> MotionParams:
+def motion_params(tensors: Mapping[str, Tensor], name: str) -> MotionParams:
     """The shape of an AnimateDiff-type module, from its keys; raises where it is none."""
     norms: dict[tuple[str, int, int], int] = {}
-    lengths = {value.shape[1] for key, value in tensors.items() if key.endswith("pos_encoder.pe")}
+    lengths = table_lengths(tensors)
     for key, value in tensors.items():
         found = _MODULE.fullmatch(key)
-        if found and found[4] == "norm.weight":
-            norms[found[1], int(found[2]), int(found[3])] = value.shape[0]
-    if not norms:
-        first = ", ".join(sorted(tensors)[:2])
-        raise FramewrightError(
-            f"motion module: {name} holds {len(tensors)} tensors ({first}, …), expected AnimateDiff keys "
-            "such as down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
-        )
+        if found and found[4] == "norm.weight" and len(found[2]) + len(found[3]) < 6:
+            norms[found[1], int(found[2]), int(found[3])] = value.numel()
     if len(lengths) != 1:
         raise FramewrightError(
             f"motion module: {name} has {len(lengths)} lengths of position tables (pos_encoder.pe), "
             "expected one"
         )
     down = {(level, j): channels for (group, level, j), channels in norms.items() if group == "down_blocks"}
-    levels, count = sorted({level for level, _ in down}), 1 + max((j for _, j in down), default=-1)
+    levels, count = sorted({level for level, _ in down}), len({j for _, j in down})
     if not down or levels != list(range(len(levels))):
         raise FramewrightError(
             f"motion module: {name} has motion modules at down_blocks {levels}, expected every level from 0"
         )
-    return MotionParams(
-        channels=tuple(
-            next(channels for (at, _), channels in down.items() if at == level) for level in levels
-        ),
-        res_blocks=count,
-        mid_block=any(key.startswith("mid_block.") for key in tensors),
-        positions=lengths.pop(),
+    if down.keys() != {(level, j) for level in levels for j in range(count)}:
+        raise FramewrightError(
+            f"motion module: {name} has motion modules {sorted(down)} in its down_blocks, expected as many "
+            "in every level"
+        )
+    channels = tuple(down[level, 0] for level in levels)
+    params = MotionParams(
+        channels, count, any(key.startswith("mid_block.") for key in tensors), lengths.pop()
     )
-
-
-def _strip(key: str) -> str:
-    for prefix in PREFIXES:
-        key = key.removeprefix(prefix)
-    return key
+    uneven = [one for one in channels if not one or one % params.norm_groups or one % params.heads]
+    if uneven:
+        raise FramewrightError(
+            f"motion module: {name} has layers of {uneven[0]} channels, expected a multiple of "
+            f"{params.norm_groups}"
+        )
+    return params

@@ -3,16 +3,20 @@
 After AnimateDiff (Guo et al. 2023), in its key layout.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from .blocks import CrossAttention, FeedForward
 from .parts import Parts
 from .positions import sinusoidal_positions
-from .slots import Site, frame_count
+from .slots import Site
+
+LowRank = Callable[[str, Tensor], Tensor | float]  # what a motion LoRA adds to a projection of [B·N, F, C]
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,34 @@ class PositionTable(nn.Module):
         super().__init__()
         self.register_buffer("pe", sinusoidal_positions(length, channels).to(parts.device, parts.dtype))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add to [B·N, F, C] the first F rows."""
-        return x + self.pe[:, : x.shape[1]].to(x)
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Add to [B·N, F, C] the rows of `positions` [F], interpolated between whole ones, or the first F."""
+        if positions is None:
+            return x + self.pe[:, : x.shape[1]].to(x)
+        below = positions.floor().long()
+        rows = torch.lerp(
+            self.pe[:, below].float(),
+            self.pe[:, positions.ceil().long()].float(),
+            (positions - below).to(self.pe.device, torch.float32)[:, None],
+        )
+        return x + rows.to(x)
 
 
 class TemporalAttention(CrossAttention):
-    """Self-attention over the frames of each pixel, [B·N, F, C]."""
+    """Self-attention over the frames of each pixel, [B·N, F, C]; `low_rank` adds to its projections."""
 
     def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
         super().__init__(channels, channels, heads, parts)
         self.pos_encoder = PositionTable(positions, channels, parts)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return super().forward(self.pos_encoder(x))
+    def forward(self, x: Tensor, positions: Tensor | None = None, low_rank: Sequence[LowRank] = ()) -> Tensor:
+        x = self.pos_encoder(x, positions)
+        q, k, v = (
+            sum((low(name, x) for low in low_rank), start=project(x))
+            for name, project in (("to_q", self.to_q), ("to_k", self.to_k), ("to_v", self.to_v))
+        )
+        h = self.attention(q, k, v, self.heads)
+        return sum((low("to_out.0", h) for low in low_rank), start=self.to_out(h))
 
 
 class TemporalBlock(nn.Module):
@@ -60,9 +78,11 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(channels, parts)
         self.ff_norm = parts.layer_norm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
-            x = x + attention(norm(x))
+    def forward(
+        self, x: Tensor, positions: Tensor | None = None, low_rank: Sequence[Sequence[LowRank]] = ((), ())
+    ) -> Tensor:
+        for attention, norm, low in zip(self.attention_blocks, self.norms, low_rank, strict=True):
+            x = x + attention(norm(x), positions, low)
         return x + self.ff(self.ff_norm(x))
 
 
@@ -78,12 +98,19 @@ class TemporalTransformer(nn.Module):
         )
         self.proj_out = parts.linear(channels, channels)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        frames: int,
+        positions: Tensor | None = None,
+        low_rank: Sequence[Sequence[LowRank]] = ((), ()),
+    ) -> Tensor:
+        """`positions` [F] are rows of the position table; `low_rank` adds to each of the two attentions."""
         height, width = x.shape[-2:]
         clips = self.norm(x).unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
         tokens = self.proj_in(clips.permute(0, 3, 1, 2).flatten(0, 1))  # [B·N, F, C]
         for block in self.transformer_blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, positions, low_rank)
         clips = self.proj_out(tokens).unflatten(0, (-1, height * width)).permute(0, 2, 3, 1)
         return x + clips.flatten(0, 1).unflatten(2, (height, width))
 
@@ -101,7 +128,7 @@ class _Level(nn.Module):
 
 
 class MotionModel(nn.Module):
-    """A set of motion modules for every level of a UNet; called as a layer set at each site (see `slots`)."""
+    """A motion module for every site of a UNet; `motion_settings.AppliedMotion` makes a layer set of it."""
 
     def __init__(self, params: MotionParams, parts: Parts | None = None) -> None:
         super().__init__()
@@ -112,16 +139,16 @@ class MotionModel(nn.Module):
         self.mid_block = _Level(params.channels[-1], 1, params, parts) if params.mid_block else None
         self._places = self._site_map()
 
-    def _site_map(self) -> dict[Site, tuple[str, int, int]]:
+    def _site_map(self) -> dict[Site, str]:
         n = self.params.res_blocks
         places = {}
         for level in range(len(self.params.channels)):
             for j in range(n):
-                places["input", 1 + level * (n + 1) + j] = ("down_blocks", level, j)
+                places["input", 1 + level * (n + 1) + j] = f"down_blocks.{level}.motion_modules.{j}"
             for j in range(n + 1):
-                places["output", level * (n + 1) + j] = ("up_blocks", level, j)
+                places["output", level * (n + 1) + j] = f"up_blocks.{level}.motion_modules.{j}"
         if self.mid_block is not None:
-            places["middle", 0] = ("mid_block", 0, 0)
+            places["middle", 0] = "mid_block.motion_modules.0"
         return places
 
     @property
@@ -130,22 +157,17 @@ class MotionModel(nn.Module):
 
     def at(self, site: Site) -> TemporalTransformer | None:
         """The temporal transformer of a site, or None."""
-        if site not in self._places:
-            return None
-        group, level, j = self._places[site]
-        blocks: Any = self.mid_block if group == "mid_block" else getattr(self, group)[level]
-        return blocks.motion_modules[j].temporal_transformer
+        layer: Any = self.get_submodule(self.key(site)) if site in self._places else None
+        return layer
+
+    def key(self, site: Site) -> str:
+        """Where a site's temporal transformer lies among the module's weights."""
+        return f"{self._places[site]}.temporal_transformer"
 
     def check_frames(self, frames: int) -> None:
         if frames > self.params.positions:
             raise FramewrightError(
                 f"frames: {frames} frames came, the motion module has positions for {self.params.positions}; "
-                "add Context Windows before the sampler to render longer videos"
+                "add Context Windows before the sampler to render longer videos, or Motion Positions to "
+                f"spread its {self.params.positions} positions over {frames} frames"
             )
-
-    def forward(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
-        frames, layer = frame_count(h.shape[0], options), self.at(site)
-        if layer is None or frames == 1:
-            return h
-        self.check_frames(frames)
-        return layer(h, frames)

@@ -25,6 +25,7 @@ class Parts:
     """
 
     nn: Any = torch.nn
+    casts: bool = False  # layers take input of any dtype, whatever that of their weights
     attention: Attention = sdpa
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None

@@ -18,6 +18,10 @@ LAYERS = "framewright_layers"  # in transformer_options: the layer sets to call 
 FRAMES = (
     "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
 )
+POSITIONS = "framewright_positions"  # in transformer_options: each frame's place in its clip, [frames]
+NUMBERS = (
+    "framewright_frame_numbers"  # likewise: which frames of the video a call holds, where not all, [W·F]
+)
 
 
 def frame_count(batch: int, options: dict[str, Any]) -> int:

@@ -129,9 +129,14 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a bare pickle": (_old_pickle, "is a pickle"),
     "a level missing": (_without("down_blocks.1"), r"down_blocks \[0, 2\], expected every level from 0"),
     "a block missing": (_without("up_blocks.1.motion_modules.0"), "lacks 2[0-9] keys"),
-    "no position tables": (
-        lambda p: save_file({k: v for k, v in _motion().items() if k[-2:] != "pe"}, p), "pos_encoder"),
-    "something else": (lambda path: save_file({"weight": torch.zeros(3)}, path), "expected AnimateDiff keys"),
+    "a position table missing": (
+        _without("down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos"),
+        "lacks 1 keys"),
+    "something else": (
+        lambda path: save_file({"weight": torch.zeros(3)}, path), "holds 1 tensors .*no known family"),
+    "a LoRA": (
+        lambda path: save_file({"unet.mid.to_q_lora.down.weight": torch.zeros(3)}, path),
+        "family motion LoRA: Load Motion LoRA takes it"),
     "not finite": (_not_finite, "not finite"),
     "of another shape": (_reshaped, "expected"),
     "for another model": (_wider, "32, 64 channels.*64, 96, 128"),

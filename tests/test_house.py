@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE = ("temporal", "sampling", "pictures")
 MAY_IMPORT = {
     **{room: {room, "errors"} for room in PURE},
-    # The last three are for demo/evaluate.py, which renders.
-    "demo": {"demo", "temporal", "errors", "bridge.host", "embedded", "sampling"},
+    # The last four are for demo/evaluate.py, which renders.
+    "demo": {"demo", "temporal", "errors", "bridge.host", "bridge.motion", "embedded", "sampling"},
     "nodes": {"nodes", "bridge", "errors", *PURE},
     "bridge": {"bridge", "demo", "embedded.workflow", "errors", *PURE},
     "embedded": {"embedded", "bridge.host", "demo", "nodes", "errors", *PURE},

@@ -8,17 +8,14 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.errors import FramewrightError
 from framewright.temporal.checkpoint import load_motion
 from framewright.temporal.motion import MotionModel, MotionParams, TemporalTransformer
+from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, insert_slots, remove_slots, site_channels
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.tests.foreign_keys import as_diffusers
 from safetensors.torch import save_file
 
 TINY = MotionParams(channels=(32, 64), res_blocks=1, positions=12)
-# Our names of a temporal block's parts, and diffusers'.
-NAMES = {
-    "attention_blocks.0": "attn1", "attention_blocks.1": "attn2", "norms.0": "norm1", "norms.1": "norm2",
-    "ff_norm": "norm3",
-}  # fmt: skip
 
 
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
@@ -26,17 +23,6 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()
-
-
-def in_diffusers_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    renamed = {}
-    for key, value in state.items():
-        for ours, theirs in NAMES.items():
-            key = key.replace(f".{ours}.", f".{theirs}.")
-        key = key.replace(".attn1.pos_encoder.", ".pos_embed.")
-        if ".attn2.pos_encoder." not in key:
-            renamed[key] = value
-    return renamed
 
 
 @pytest.mark.parametrize(("channels", "frames"), [(32, 5), (64, 12), (320, 3)])
@@ -47,7 +33,7 @@ def test_a_temporal_block_gives_diffusers_numbers(channels: int, frames: int) ->
         num_layers=1, activation_fn="geglu", attention_bias=False, double_self_attention=True,
         positional_embeddings="sinusoidal", num_positional_embeddings=12,
     ).eval()  # fmt: skip
-    theirs.load_state_dict(in_diffusers_names(ours.state_dict()))
+    theirs.load_state_dict(as_diffusers(ours.state_dict()))
     x = torch.randn(6, frames, channels)  # past the norm, which diffusers takes over all frames at once
     with torch.no_grad():
         torch.testing.assert_close(
@@ -62,11 +48,12 @@ def test_a_module_saved_and_loaded_gives_the_same_frames(tmp_path: Path) -> None
         save_file(
             {prefix + key: value for key, value in model.state_dict().items()}, tmp_path / "m.safetensors"
         )
-        loaded = load_motion(tmp_path / "m.safetensors", Parts())
+        loaded = load_motion(tmp_path / "m.safetensors", Parts()).model
         assert loaded.params == TINY
-        expected = model(("input", 1), x, {FRAMES: 6})
+        before, after = (AppliedMotion(one, MotionSettings()) for one in (model, loaded))
+        expected = before(("input", 1), x, {FRAMES: 6})
         # Not to the bit: kernels differ with how a file leaves its tensors aligned.
-        torch.testing.assert_close(loaded(("input", 1), x, {FRAMES: 6}), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(after(("input", 1), x, {FRAMES: 6}), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_sites_are_those_of_the_unet() -> None:
@@ -91,7 +78,7 @@ def test_slots_come_and_go_any_number_of_times() -> None:
 
 
 def test_one_frame_passes_untouched_and_too_many_are_an_error() -> None:
-    model = randomised(MotionModel(TINY))
+    model = AppliedMotion(randomised(MotionModel(TINY)), MotionSettings())
     x = torch.randn(13, 32, 4, 4)
     assert torch.equal(model(("input", 1), x, {FRAMES: 1}), x)
     with pytest.raises(FramewrightError, match="13 frames came.*positions for 12"):

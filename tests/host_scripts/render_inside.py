@@ -34,10 +34,12 @@ def functions() -> dict:
 BEFORE = functions()
 
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
-from framewright.bridge.host import apply_motion, host  # noqa: E402
+from framewright.bridge.host import host  # noqa: E402
+from framewright.bridge.motion import Motion, apply_motion  # noqa: E402
 from framewright.nodes.attention import ApplyAttentionPattern  # noqa: E402
 from framewright.nodes.motion import LoadMotionModule  # noqa: E402
 from framewright.sampling.windows import Windows  # noqa: E402
+from framewright.temporal.checkpoint import MotionFile  # noqa: E402
 from framewright.temporal.motion import MotionModel, MotionParams  # noqa: E402
 from framewright.temporal.parts import Parts  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
@@ -102,7 +104,8 @@ sd15 = comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device(
 layers = MotionModel(MotionParams(channels=(32, 64), res_blocks=2, positions=8), host().parts())
 for parameter in layers.parameters():
     torch.nn.init.normal_(parameter, std=0.05)
-moving = apply_motion(sd15, host().motion(layers, "random"))
+random = Motion(MotionFile(layers, "random", "float32", 0), "random", (host().weights(layers),))
+moving = apply_motion(sd15, random)
 keys = set(base.state_dict())
 
 still = sampled(sd15, positive, negative, size=8)

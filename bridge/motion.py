@@ -1,0 +1,77 @@
+"""What nodes do with motion modules, in whichever host they run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import FramewrightError
+from ..temporal.checkpoint import MotionFile, load_motion
+from ..temporal.families import base_name
+from ..temporal.motion import LowRank, MotionModel
+from ..temporal.motion_lora import load_lora
+from ..temporal.motion_settings import AppliedMotion, MotionSettings
+from ..temporal.slots import Site
+from .host import host
+
+AS_TRAINED = MotionSettings()
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A loaded motion module with the motion LoRAs stacked on it, the FRAMEWRIGHT_MOTION socket's value.
+
+    `weights` are the host's handles, of the module and of each LoRA.
+    """
+
+    file: MotionFile
+    name: str
+    weights: tuple[Any, ...]
+    low_rank: tuple[Callable[[Site, int], LowRank], ...] = ()
+
+    @property
+    def model(self) -> MotionModel:
+        return self.file.model
+
+
+def open_motion(path: Path, name: str) -> Motion:
+    file = load_motion(path, host().parts(), host().read_pickle)
+    return Motion(file, name, (host().weights(file.model),))
+
+
+def add_lora(motion: Motion, path: Path, strength: float) -> Motion:
+    """The motion module with one more LoRA on it; raises where it does not fit."""
+    lora = load_lora(path, host().parts(), host().read_pickle)
+    lora.check(motion.model, path.name)
+    return replace(
+        motion,
+        name=f"{motion.name} + {path.stem}",
+        weights=(*motion.weights, host().weights(lora)),
+        low_rank=(*motion.low_rank, lora.bind(motion.model, strength)),
+    )
+
+
+def apply_motion(
+    model: Any, motion: Motion, settings: MotionSettings = AS_TRAINED, steps: tuple[float, float] = (0.0, 1.0)
+) -> Any:
+    """A clone of MODEL with the motion module's layers; raises where they do not fit.
+
+    `steps` are the parts (0..1) of the sampler's way between which they act.
+    """
+    handle = host().handle(model).clone()
+    sites = handle.sites()
+    wanted = {site: motion.model.at(site).norm.num_channels for site in motion.model.sites}
+    if any(sites.get(site) != channels for site, channels in wanted.items()):
+        raise FramewrightError(
+            f"motion: {motion.name} is for {motion.file.base}, the model that came is {_base(sites)}"
+        )
+    start, end = (handle.sigma_at(part) for part in steps)
+    layers = AppliedMotion(motion.model, replace(settings, sigmas=(start, end)), motion.low_rank)
+    handle.insert_layers(layers, motion.weights)
+    return handle.model
+
+
+def _base(sites: dict[Site, int]) -> str:
+    """The base of a model with these sites: a level begins after a block without one, its downsampler."""
+    inputs = {number: channels for (kind, number), channels in sites.items() if kind == "input"}
+    return base_name(tuple(inputs[number] for number in sorted(inputs) if number - 1 not in inputs))

@@ -1,0 +1,126 @@
+"""Motion LoRAs: low-rank additions to a motion module's projections (Hu et al. 2021; Guo et al. 2023).
+
+They stay low-rank: x·A·B is added beside the projection, which is never rewritten, so that several can be
+stacked over one module and another graph on the same module sees none of them.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..errors import FramewrightError
+from .checkpoint import Reader, read_tensors
+from .key_layouts import animatediff_keys
+from .motion import LowRank, MotionModel
+from .parts import Parts
+from .slots import Site
+
+_PART = re.compile(
+    r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(?:processor\.)?"
+    r"(to_q|to_k|to_v|to_out)(?:\.0)?(?:_lora)?\.(?:lora[._])?(down|up|A|B)(?:\.default)?\.weight"
+)
+_ALPHA = re.compile(
+    r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(to_q|to_k|to_v|to_out)(?:\.0)?\.alpha"
+)
+_KOHYA = re.compile(r"lora_unet_(.*?)_(to_q|to_k|to_v|to_out)(_0)?\.(.*)")
+# Words of AnimateDiff's keys that hold an underscore of their own.
+_WORDS = ("down_blocks", "up_blocks", "mid_block", "motion_modules", "temporal_transformer",
+          "transformer_blocks", "attention_blocks")  # fmt: skip
+
+
+class MotionLora(nn.Module):
+    """Low-rank pairs by the projection they add to; `strength` lies with whoever applies them."""
+
+    def __init__(self, pairs: Mapping[str, tuple[Tensor, Tensor, float]], parts: Parts) -> None:
+        """`pairs`: down [r, in], up [out, r] and alpha / r, by AnimateDiff's key of the projection."""
+        super().__init__()
+        self.down, self.up, self._scales = nn.ModuleDict(), nn.ModuleDict(), {}
+        for key, (down, up, scale) in pairs.items():
+            name = key.replace(".", "|")
+            self.down[name] = _linear(down, parts)
+            self.up[name] = _linear(up, parts)
+            self._scales[name] = scale
+        self.requires_grad_(False)
+
+    def check(self, motion: MotionModel, name: str) -> None:
+        """Raises where a pair has no projection of its shape in the motion module."""
+        weights = motion.state_dict()
+        for key in self.down:
+            target = weights.get(f"{key.replace('|', '.')}.weight")
+            shape = [self.up[key].weight.shape[0], self.down[key].weight.shape[1]]
+            if target is None or list(target.shape) != shape:
+                found = "none such" if target is None else f"one of {list(target.shape)}"
+                raise FramewrightError(
+                    f"motion LoRA: {name} is for a projection of {shape} at {key.replace('|', '.')}, the "
+                    f"motion module has {found}"
+                )
+
+    def bind(self, motion: MotionModel, strength: float) -> Callable[[Site, int], LowRank]:
+        """What it adds to the first and second attention of each of the module's sites."""
+
+        def at(site: Site, attention: int) -> LowRank:
+            block = f"{motion.key(site)}.transformer_blocks.0.attention_blocks.{attention}"
+
+            def add(projection: str, x: Tensor) -> Tensor | float:
+                name = f"{block}.{projection}".replace(".", "|")
+                if name not in self.down:
+                    return 0.0
+                return self.up[name](self.down[name](x)) * (strength * self._scales[name])
+
+            return add
+
+        return at
+
+
+def _linear(weight: Tensor, parts: Parts) -> nn.Module:
+    layer = parts.linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight.data.copy_(weight)
+    return layer
+
+
+def load_lora(path: Path, parts: Parts, read_pickle: Reader | None = None) -> MotionLora:
+    """A motion LoRA in AnimateDiff's, kohya's or peft's names; raises one error on anything else."""
+    tensors, _ = animatediff_keys(
+        {_from_kohya(key): value for key, value in read_tensors(path, read_pickle, "motion LoRA").items()}
+    )
+    halves: dict[str, dict[str, Tensor]] = {}
+    alphas: dict[str, float] = {}
+    for key, value in tensors.items():
+        if found := _PART.fullmatch(key):
+            side = "down" if found[3] in ("down", "A") else "up"
+            halves.setdefault(_projection(found[1], found[2]), {})[side] = value
+        elif (found := _ALPHA.fullmatch(key)) and value.numel() == 1:
+            alphas[_projection(found[1], found[2])] = float(value)
+    if not halves:
+        raise FramewrightError(
+            f"motion LoRA: {path.name} holds {len(tensors)} tensors (first: {min(tensors, default='none')}), "
+            "expected pairs such as …attention_blocks.0.processor.to_q_lora.down.weight"
+        )
+    pairs = {}
+    for key, pair in halves.items():
+        down, up = pair.get("down"), pair.get("up")
+        if down is None or up is None or down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+            shapes = {side: list(half.shape) for side, half in pair.items()}
+            raise FramewrightError(
+                f"motion LoRA: {path.name} has {shapes} at {key}, expected down [r, in], up [out, r]"
+            )
+        pairs[key] = down, up, alphas.get(key, float(down.shape[0])) / down.shape[0]
+    return MotionLora(pairs, parts)
+
+
+def _projection(block: str, name: str) -> str:
+    return f"{block}.to_out.0" if name == "to_out" else f"{block}.{name}"
+
+
+def _from_kohya(key: str) -> str:
+    """kohya's names have underscores for dots."""
+    found = _KOHYA.fullmatch(key)
+    if not found:
+        return key
+    path = found[1]
+    for word in _WORDS:
+        path = path.replace(word, word.replace("_", "-"))
+    path = re.sub(r"_(?=\d)|(?<=\d)_", ".", path).replace("_", ".").replace("-", "_")
+    return f"{path}.{found[2]}.{found[4]}"

@@ -1,0 +1,122 @@
+"""Where, when and how much a motion module acts: what is set where it is applied, never on the module."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import FramewrightError
+from .motion import LowRank, MotionModel
+from .slots import NUMBERS, POSITIONS, Site, frame_count
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Which row of its position table a module takes for frame i: (i + shift) · stretch.
+
+    interpolate: where that leads beyond the table, all rows are drawn together until they fit.
+    """
+
+    shift: float = 0.0
+    stretch: float = 1.0
+    interpolate: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.shift) and self.shift >= 0):
+            raise FramewrightError(f"shift: {self.shift} came, expected 0 frames or more")
+        if not (math.isfinite(self.stretch) and self.stretch > 0):
+            raise FramewrightError(f"stretch: {self.stretch} came, expected more than 0")
+
+    def rows(self, places: Tensor, length: int) -> Tensor:
+        """Rows [F] of a table of `length` for the frames' places [F] in their clip."""
+        rows = (places + self.shift) * self.stretch
+        last = float(rows.max())
+        if last <= length - 1:
+            return rows
+        if self.interpolate:
+            return rows * ((length - 1) / last)
+        raise FramewrightError(
+            f"frames: {len(places)} frames with shift {self.shift:g} and stretch {self.stretch:g} need "
+            f"positions 0 to {last:g}, the motion module has 0 to {length - 1}; turn on interpolate in "
+            "Motion Positions, or add Context Windows before the sampler"
+        )
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """How an applied module differs from the module as it was trained.
+
+    strength: of all layers, 1 as trained, 0 the image model. layers: a factor for single sites, or for all
+    of the "input", "middle" or "output" that are not named singly. sigmas: the highest and lowest noise level
+    at which it acts. frames: a factor [F] a frame of the video, the last one for all further ones. mask:
+    [F or 1, h, w], 0 where the image model stays as it is.
+    """
+
+    strength: float = 1.0
+    layers: Mapping[Site | str, float] = field(default_factory=dict)
+    sigmas: tuple[float, float] = (math.inf, 0.0)
+    frames: Sequence[float] | None = None
+    mask: Tensor | None = None
+    positions: Positions | None = None
+
+    def strength_at(self, site: Site, options: Mapping[str, Any]) -> float:
+        level = options.get("sigmas")
+        highest, lowest = self.sigmas
+        if level is not None and not lowest <= float(level.flatten()[0]) <= highest:
+            return 0.0
+        return self.strength * self.layers.get(site, self.layers.get(site[0], 1.0))
+
+    def weight(self, h: Tensor, numbers: Tensor) -> Tensor | None:
+        """A factor [len(numbers), 1, h or 1, w or 1] for the frames of that number, None for 1 everywhere."""
+        weight = None
+        if self.frames is not None:
+            given = torch.tensor(self.frames, dtype=torch.float32)
+            weight = given[numbers.clamp(max=len(given) - 1)].view(-1, 1, 1, 1)
+        if self.mask is not None:
+            count = self.mask.shape[0]
+            if count != 1 and int(numbers.max()) >= count:
+                raise FramewrightError(
+                    f"mask: {count} frames came, expected 1 or at least the {int(numbers.max()) + 1} "
+                    "of the video"
+                )
+            picked = self.mask[:1] if count == 1 else self.mask[numbers]
+            shrunk = F.interpolate(picked[:, None].float(), size=h.shape[-2:], mode="area")
+            weight = shrunk if weight is None else weight * shrunk
+        return weight
+
+
+class AppliedMotion:
+    """A motion model with its settings and motion LoRAs: the layer set that a MODEL carries."""
+
+    def __init__(
+        self,
+        model: MotionModel,
+        settings: MotionSettings,
+        low_rank: Sequence[Callable[[Site, int], LowRank]] = (),
+    ) -> None:
+        self._model, self._settings, self._low_rank = model, settings, low_rank
+
+    def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
+        layer, strength = self._model.at(site), self._settings.strength_at(site, options)
+        frames = frame_count(h.shape[0], options)
+        if layer is None or frames == 1 or strength == 0:
+            return h
+        low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
+        moved = layer(h, frames, self._rows(frames, options), low_rank)
+        numbers = options.get(NUMBERS)
+        weight = self._settings.weight(h, torch.arange(frames) if numbers is None else numbers.cpu())
+        if weight is None:
+            return moved if strength == 1 else torch.lerp(h, moved, strength)
+        weight = (strength * weight).to(h).repeat(h.shape[0] // weight.shape[0], 1, 1, 1)
+        return h + weight * (moved - h)
+
+    def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
+        places, length = options.get(POSITIONS), self._model.params.positions
+        if self._settings.positions is None:
+            self._model.check_frames(frames)
+            return places
+        return self._settings.positions.rows(torch.arange(frames) if places is None else places, length)

@@ -1,0 +1,179 @@
+"""Where, when and how much a motion module acts, and what motion LoRAs add to it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from framewright.errors import FramewrightError
+from framewright.temporal.keyed_text import frame_values, layer_values
+from framewright.temporal.motion import MotionModel, MotionParams
+from framewright.temporal.motion_lora import load_lora
+from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
+from framewright.temporal.parts import Parts
+from framewright.temporal.slots import FRAMES, NUMBERS, POSITIONS
+from safetensors.torch import save_file
+from torch import Tensor
+
+PARAMS = MotionParams(channels=(32, 64), res_blocks=1, positions=12)
+SITE = ("input", 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> MotionModel:
+    torch.manual_seed(0)
+    made = MotionModel(PARAMS)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return made.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    return torch.randn(6, 32, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def run(model: MotionModel, x: Tensor, options: dict | None = None, **settings: object) -> Tensor:
+    return AppliedMotion(model, MotionSettings(**settings))(SITE, x, {FRAMES: 6, **(options or {})})
+
+
+def test_strength_is_of_what_the_layers_add(model: MotionModel, x: Tensor) -> None:
+    full = run(model, x)
+    assert not torch.allclose(full, x)
+    assert torch.equal(run(model, x, strength=0.0), x)
+    torch.testing.assert_close(run(model, x, strength=0.5), (x + full) / 2)
+    torch.testing.assert_close(run(model, x, strength=0.5, layers={SITE: 0.5}), x + (full - x) / 4)
+    assert torch.equal(run(model, x, layers={"input": 0.0}), x)
+    assert torch.equal(run(model, x, layers={"input": 0.0, SITE: 1.0}), full)
+    assert torch.equal(run(model, x, layers={"output": 0.0, ("input", 3): 0.0}), full)
+
+
+def test_layers_rest_outside_their_noise_levels(model: MotionModel, x: Tensor) -> None:
+    for level, acts in ((2.0, False), (1.0, True), (0.7, True), (0.5, True), (0.1, False)):
+        given = run(model, x, {"sigmas": torch.tensor([level])}, sigmas=(1.0, 0.5))
+        assert torch.equal(given, x) != acts
+
+
+def test_frames_and_masks_count_in_the_whole_video(model: MotionModel, x: Tensor) -> None:
+    full = run(model, x)
+    half = run(model, x, frames=[0.0, 0.5, 1.0])
+    assert torch.equal(half[0], x[0])
+    torch.testing.assert_close(half[1], (x[1] + full[1]) / 2)
+    torch.testing.assert_close(half[2:], full[2:])
+    later = run(model, x, {NUMBERS: torch.arange(1, 7)}, frames=[0.0, 0.5, 1.0])
+    torch.testing.assert_close(later[0], (x[0] + full[0]) / 2)
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :, 16:] = 1
+    masked = run(model, x, mask=mask)
+    assert torch.equal(masked[..., :2], x[..., :2])
+    torch.testing.assert_close(masked[..., 2:], full[..., 2:])
+    both = run(model, x.repeat(2, 1, 1, 1), {FRAMES: 6, NUMBERS: torch.arange(6)}, mask=mask)
+    torch.testing.assert_close(both, masked.repeat(2, 1, 1, 1))  # with and without a prompt
+    with pytest.raises(FramewrightError, match="mask: 5 frames came, expected 1 or at least the 6"):
+        run(model, x, mask=torch.ones(5, 4, 4))
+
+
+def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> None:
+    assert torch.equal(run(model, x, positions=Positions()), run(model, x))
+    shifted = run(model, x, positions=Positions(shift=3))
+    torch.testing.assert_close(shifted, run(model, x, {POSITIONS: torch.arange(3, 9)}))
+    assert not torch.allclose(shifted, run(model, x))
+    assert Positions(stretch=0.5).rows(torch.arange(4), 12).tolist() == [0, 0.5, 1, 1.5]
+    spread = Positions(interpolate=True).rows(torch.arange(23), 12)
+    assert spread[-1] == 11 and spread[1] == 0.5
+    long = torch.randn(18, 32, 2, 2)
+    assert run(model, long, {FRAMES: 18}, positions=Positions(interpolate=True)).shape == long.shape
+    with pytest.raises(
+        FramewrightError, match="18 frames .*0 to 17, the motion module has 0 to 11; .*Windows"
+    ):
+        run(model, long, {FRAMES: 18}, positions=Positions())
+    with pytest.raises(FramewrightError, match="18 frames came.*for 12; .*Context Windows.*Motion Positions"):
+        run(model, long, {FRAMES: 18})
+    for bad in ({"shift": -1.0}, {"stretch": 0.0}, {"shift": float("nan")}):
+        with pytest.raises(FramewrightError, match=f"{next(iter(bad))}: "):
+            Positions(**bad)
+
+
+def test_a_fraction_of_a_row_is_the_mix_of_two(model: MotionModel) -> None:
+    table = model.at(SITE).transformer_blocks[0].attention_blocks[0].pos_encoder
+    given = table(torch.zeros(1, 2, 32), torch.tensor([1.25, 2.0]))
+    torch.testing.assert_close(given[0, 0], 0.75 * table.pe[0, 1] + 0.25 * table.pe[0, 2])
+    torch.testing.assert_close(given[0, 1], table.pe[0, 2])
+
+
+def test_text_gives_values_over_frames_and_layers() -> None:
+    assert frame_values("", "s") is None
+    assert frame_values("0: 0, 4: 1", "s") == [0, 0.25, 0.5, 0.75, 1]
+    assert frame_values("2: 0.5", "s") == [0.5] * 3
+    assert layer_values("input: 0.5,\n output 3: 0", "s") == {"input": 0.5, ("output", 3): 0.0}
+    for bad in ("4", "a: 1", "0: x", "-1: 1", "0: nan", "9999999: 1"):
+        with pytest.raises(FramewrightError, match="frames: "):
+            frame_values(bad, "frames")
+    for bad in ("down: 1", "input x: 1", "output 3", "input: inf"):
+        with pytest.raises(FramewrightError, match="layers: "):
+            layer_values(bad, "layers")
+
+
+BLOCK = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1"
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
+
+
+def animatediff_name(block: str, projection: str, side: str) -> str:
+    return f"{block}.processor.{projection}_lora.{side}.weight"
+
+
+def kohya_name(block: str, projection: str, side: str) -> str:
+    name = projection + ("_0" if projection == "to_out" else "")
+    return f"lora_unet_{block.replace('.', '_')}_{name}.lora_{side}.weight"
+
+
+def peft_name(block: str, projection: str, side: str) -> str:
+    name = projection + (".0" if projection == "to_out" else "")
+    block = block.replace("temporal_transformer.", "").replace("attention_blocks.1", "attn2")
+    return f"base_model.model.unet.{block}.{name}.lora_{'A' if side == 'down' else 'B'}.weight"
+
+
+@pytest.mark.parametrize("name", [animatediff_name, kohya_name, peft_name])
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_a_motion_lora_is_the_rewritten_weights(
+    name: object, alpha: float | None, model: MotionModel, x: Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    pairs = {one: (torch.randn(2, 32) * 0.2, torch.randn(32, 2) * 0.2) for one in PROJECTIONS}
+    tensors = {}
+    for one, (down, up) in pairs.items():
+        tensors |= {name(BLOCK, one, "down"): down, name(BLOCK, one, "up"): up}
+        if alpha is not None and name is kohya_name:
+            tensors[name(BLOCK, one, "up").replace("lora_up.weight", "alpha")] = torch.tensor(alpha)
+    scale = alpha / 2 if alpha is not None and name is kohya_name else 1.0
+    save_file(tensors, tmp_path / "pan.safetensors")
+    lora = load_lora(tmp_path / "pan.safetensors", Parts())
+    lora.check(model, "pan")
+
+    rewritten = MotionModel(PARAMS)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    for one, (down, up) in pairs.items():
+        state[f"{BLOCK}.{one}{'.0' if one == 'to_out' else ''}.weight"] += 0.7 * scale * up @ down
+    rewritten.load_state_dict(state)
+    beside = AppliedMotion(model, MotionSettings(), [lora.bind(model, 0.4), lora.bind(model, 0.3)])
+    torch.testing.assert_close(beside(SITE, x, {FRAMES: 6}), run(rewritten, x), atol=1e-5, rtol=1e-4)
+    assert not F.mse_loss(run(model, x), run(rewritten, x)) < 1e-6
+
+
+def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_path: Path) -> None:
+    path = tmp_path / "zoom.safetensors"
+
+    def saved(**tensors: Tensor) -> Path:
+        save_file({animatediff_name(BLOCK, "to_q", side): value for side, value in tensors.items()}, path)
+        return path
+
+    with pytest.raises(
+        FramewrightError, match=r"zoom.* is for a projection of \[48, 48\].*one of \[32, 32\]"
+    ):
+        load_lora(saved(down=torch.ones(2, 48), up=torch.ones(48, 2)), Parts()).check(model, "zoom")
+    for wrong in ({"down": torch.ones(2, 32)}, {"down": torch.ones(2, 32), "up": torch.ones(32, 3)}):
+        with pytest.raises(FramewrightError, match=r"zoom.safetensors has .*expected down \[r, in\], up"):
+            load_lora(saved(**wrong), Parts())
+    save_file({"something": torch.ones(2)}, path)
+    with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .first: something"):
+        load_lora(path, Parts())
