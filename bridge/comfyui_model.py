@@ -8,6 +8,7 @@ from comfy.patcher_extension import PatcherInjection
 from torch import Tensor
 
 from ..sampling.windows import Windows
+from ..temporal.extent import Extent
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
@@ -74,9 +75,10 @@ class ComfyModel:
             self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
             self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))
 
-    def set_attention(self, pattern: Pattern) -> None:
+    def set_attention(self, pattern: Pattern, extent: Extent) -> None:
+        patch = self_attention_patch(pattern, attention, extent)
         for kind, number in transformer_sites(self._unet):
-            self.model.set_model_attn1_replace(self_attention_patch(pattern, attention), kind, number)
+            self.model.set_model_attn1_replace(patch, kind, number)
 
     def set_windows(self, windows: Windows) -> None:
         self.model.model_options["context_handler"] = WindowHandler(windows)

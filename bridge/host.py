@@ -8,6 +8,7 @@ from torch import nn
 
 from ..sampling.windows import Windows
 from ..temporal.checkpoint import Reader
+from ..temporal.extent import Extent
 from ..temporal.parts import Parts
 from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
@@ -32,7 +33,7 @@ class ModelHandle(Protocol):
     def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
         """A layer set to call at every site, and the host's handles of the weights that it needs loaded."""
 
-    def set_attention(self, pattern: Pattern) -> None: ...
+    def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 
     def set_windows(self, windows: Windows) -> None: ...
 

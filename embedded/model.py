@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
+from ..temporal.extent import Extent
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
@@ -86,8 +87,8 @@ class EmbeddedHandle:
     def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
         self._set(LAYERS, (*self.model.options.get(LAYERS, ()), layers))
 
-    def set_attention(self, pattern: Pattern) -> None:
-        patch = self_attention_patch(pattern, sdpa)
+    def set_attention(self, pattern: Pattern, extent: Extent) -> None:
+        patch = self_attention_patch(pattern, sdpa, extent)
         self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
 
     def set_windows(self, windows: Windows) -> None:

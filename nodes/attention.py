@@ -2,8 +2,10 @@
 
 from comfy_api.v0_0_2 import io, ui
 
-from ..bridge.host import host
+from ..bridge.attention import apply_pattern
 from ..bridge.pictures import image
+from ..temporal.extent import Extent
+from ..temporal.keyed_text import layer_values
 from ..temporal.pattern_cost import cost
 from ..temporal.pattern_picture import picture
 from ..temporal.patterns import PATTERNS
@@ -50,15 +52,30 @@ class ApplyAttentionPattern(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Image model, with or without a motion module."),
                 Pattern.Input("pattern", tooltip="From Attention Pattern."),
+                io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
+                               tooltip="Between the model's own attention, 0, and the pattern's, 1."),
+                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling before which frames do not read one another."),
+                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling after which frames do not read one another."),
+                io.String.Input("layer_strength", optional=True, default="",
+                                tooltip="Strength of the UNet's sides or blocks: 'input: 0, output 3: 0.5'."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, reading across frames.")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: object, pattern: AttentionRule) -> io.NodeOutput:
-        handle = host().handle(model).clone()
-        handle.set_attention(pattern)
-        return io.NodeOutput(handle.model)
+    def execute(
+        cls,
+        model: object,
+        pattern: AttentionRule,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        layer_strength: str = "",
+    ) -> io.NodeOutput:
+        extent = Extent(strength, layer_values(layer_strength, "layer_strength"))
+        return io.NodeOutput(apply_pattern(model, pattern, extent, (start_percent, end_percent)))
 
 
 class AttentionPatternPreview(io.ComfyNode):

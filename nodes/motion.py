@@ -14,7 +14,8 @@ from ..pictures.unet_map import unet_map
 from ..temporal.keyed_text import frame_values, layer_values
 from ..temporal.motion_settings import MotionSettings
 from ..temporal.motion_settings import Positions as PositionRule
-from .schema import Motion, Positions, schema
+from ..temporal.patterns import Pattern as AttentionRule
+from .schema import Motion, Pattern, Positions, schema
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -158,6 +159,8 @@ class ApplyMotionModule(io.ComfyNode):
                 io.Mask.Input("mask", optional=True,
                               tooltip="Where the layers act; one mask, or one for each frame."),
                 Positions.Input("positions", optional=True, tooltip="From Motion Positions."),
+                Pattern.Input("pattern", optional=True,
+                              tooltip="From Attention Pattern: which frames each frame reads in the module."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],
         )  # fmt: skip
@@ -174,6 +177,7 @@ class ApplyMotionModule(io.ComfyNode):
         layer_strength: str = "",
         mask: Tensor | None = None,
         positions: PositionRule | None = None,
+        pattern: AttentionRule | None = None,
     ) -> io.NodeOutput:
         settings = MotionSettings(
             strength=strength,
@@ -181,6 +185,7 @@ class ApplyMotionModule(io.ComfyNode):
             frames=frame_values(frame_strength, "frame_strength"),
             mask=mask,
             positions=positions,
+            pattern=pattern,
         )
         return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent)))
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ..errors import FramewrightError
 from .blocks import CrossAttention, FeedForward
 from .parts import Parts
+from .pattern_attention import attend
+from .patterns import Pattern
 from .positions import sinusoidal_positions
 from .slots import Site
 
@@ -51,21 +53,48 @@ class PositionTable(nn.Module):
         return x + rows.to(x)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How temporal layers run in one call, where other than they were trained.
+
+    positions [F] are rows of the position table; low_rank adds to the projections of each of the two
+    attentions; pattern is which frames a frame reads.
+    """
+
+    positions: Tensor | None = None
+    low_rank: Sequence[Sequence[LowRank]] = ((), ())
+    pattern: Pattern | None = None
+
+
+AS_TRAINED = Manner()
+
+
 class TemporalAttention(CrossAttention):
-    """Self-attention over the frames of each pixel, [B·N, F, C]; `low_rank` adds to its projections."""
+    """Self-attention over the frames of each pixel, [B·N, F, C]."""
 
     def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
         super().__init__(channels, channels, heads, parts)
         self.pos_encoder = PositionTable(positions, channels, parts)
 
-    def forward(self, x: Tensor, positions: Tensor | None = None, low_rank: Sequence[LowRank] = ()) -> Tensor:
-        x = self.pos_encoder(x, positions)
+    def forward(self, x: Tensor, manner: Manner = AS_TRAINED, number: int = 0) -> Tensor:
+        """`number`: which of its block's attentions this is."""
+        low_rank = manner.low_rank[number]
+        x = self.pos_encoder(x, manner.positions)
         q, k, v = (
             sum((low(name, x) for low in low_rank), start=project(x))
             for name, project in (("to_q", self.to_q), ("to_k", self.to_k), ("to_v", self.to_v))
         )
-        h = self.attention(q, k, v, self.heads)
+        h = self._read(q, k, v, manner.pattern)
         return sum((low("to_out.0", h) for low in low_rank), start=self.to_out(h))
+
+    def _read(self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None) -> Tensor:
+        if pattern is None:
+            return self.attention(q, k, v, self.heads)
+        frames = q.shape[1]
+        single = [t.flatten(0, 1).unsqueeze(1) for t in (q, k, v)]  # clips of one pixel
+        return (
+            attend(pattern, *single, self.heads, frames, self.attention).unflatten(0, (-1, frames)).squeeze(2)
+        )
 
 
 class TemporalBlock(nn.Module):
@@ -78,11 +107,9 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(channels, parts)
         self.ff_norm = parts.layer_norm(channels)
 
-    def forward(
-        self, x: Tensor, positions: Tensor | None = None, low_rank: Sequence[Sequence[LowRank]] = ((), ())
-    ) -> Tensor:
-        for attention, norm, low in zip(self.attention_blocks, self.norms, low_rank, strict=True):
-            x = x + attention(norm(x), positions, low)
+    def forward(self, x: Tensor, manner: Manner = AS_TRAINED) -> Tensor:
+        for number, (attention, norm) in enumerate(zip(self.attention_blocks, self.norms, strict=True)):
+            x = x + attention(norm(x), manner, number)
         return x + self.ff(self.ff_norm(x))
 
 
@@ -98,19 +125,12 @@ class TemporalTransformer(nn.Module):
         )
         self.proj_out = parts.linear(channels, channels)
 
-    def forward(
-        self,
-        x: Tensor,
-        frames: int,
-        positions: Tensor | None = None,
-        low_rank: Sequence[Sequence[LowRank]] = ((), ()),
-    ) -> Tensor:
-        """`positions` [F] are rows of the position table; `low_rank` adds to each of the two attentions."""
+    def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
         height, width = x.shape[-2:]
         clips = self.norm(x).unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
         tokens = self.proj_in(clips.permute(0, 3, 1, 2).flatten(0, 1))  # [B·N, F, C]
         for block in self.transformer_blocks:
-            tokens = block(tokens, positions, low_rank)
+            tokens = block(tokens, manner)
         clips = self.proj_out(tokens).unflatten(0, (-1, height * width)).permute(0, 2, 3, 1)
         return x + clips.flatten(0, 1).unflatten(2, (height, width))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
-from .motion import LowRank, MotionModel
+from .extent import Extent
+from .motion import LowRank, Manner, MotionModel
+from .patterns import Pattern
 from .slots import NUMBERS, POSITIONS, Site, frame_count
 
 
@@ -47,28 +49,18 @@ class Positions:
 
 
 @dataclass(frozen=True)
-class MotionSettings:
+class MotionSettings(Extent):
     """How an applied module differs from the module as it was trained.
 
-    strength: of all layers, 1 as trained, 0 the image model. layers: a factor for single sites, or for all
-    of the "input", "middle" or "output" that are not named singly. sigmas: the highest and lowest noise level
-    at which it acts. frames: a factor [F] a frame of the video, the last one for all further ones. mask:
-    [F or 1, h, w], 0 where the image model stays as it is.
+    frames: a factor [F] a frame of the video, the last one for all further ones. mask: [F or 1, h, w], 0
+    where the image model stays as it is. pattern: which frames a frame reads in the module's attention, all
+    where there is none.
     """
 
-    strength: float = 1.0
-    layers: Mapping[Site | str, float] = field(default_factory=dict)
-    sigmas: tuple[float, float] = (math.inf, 0.0)
     frames: Sequence[float] | None = None
     mask: Tensor | None = None
     positions: Positions | None = None
-
-    def strength_at(self, site: Site, options: Mapping[str, Any]) -> float:
-        level = options.get("sigmas")
-        highest, lowest = self.sigmas
-        if level is not None and not lowest <= float(level.flatten()[0]) <= highest:
-            return 0.0
-        return self.strength * self.layers.get(site, self.layers.get(site[0], 1.0))
+    pattern: Pattern | None = None
 
     def weight(self, h: Tensor, numbers: Tensor) -> Tensor | None:
         """A factor [len(numbers), 1, h or 1, w or 1] for the frames of that number, None for 1 everywhere."""
@@ -101,12 +93,12 @@ class AppliedMotion:
         self._model, self._settings, self._low_rank = model, settings, low_rank
 
     def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
-        layer, strength = self._model.at(site), self._settings.strength_at(site, options)
+        layer, strength = self._model.at(site), self._settings.at(site, options)
         frames = frame_count(h.shape[0], options)
         if layer is None or frames == 1 or strength == 0:
             return h
         low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
-        moved = layer(h, frames, self._rows(frames, options), low_rank)
+        moved = layer(h, frames, Manner(self._rows(frames, options), low_rank, self._settings.pattern))
         numbers = options.get(NUMBERS)
         weight = self._settings.weight(h, torch.arange(frames) if numbers is None else numbers.cpu())
         if weight is None:

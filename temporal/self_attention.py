@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .extent import EVERYWHERE, Extent
 from .parts import Attention
 from .pattern_attention import attend
 from .patterns import Pattern
@@ -12,11 +14,27 @@ from .slots import frame_count
 
 
 def self_attention_patch(
-    pattern: Pattern, attention: Attention
+    pattern: Pattern, attention: Attention, extent: Extent = EVERYWHERE
 ) -> Callable[[Tensor, Tensor, Tensor, dict], Tensor]:
-    """What a host calls instead of attn1, on projected tokens [B·F, N, C] (its `patches_replace`)."""
+    """What a host calls instead of attn1, on projected tokens [B·F, N, C] (its `patches_replace`).
+
+    Where another patch has cut each frame into tiles (HyperTile), [B·F·T, N, C], tiles read the same tile of
+    other frames.
+    """
 
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return attend(pattern, q, k, v, options["n_heads"], frame_count(q.shape[0], options), attention)
+        heads, strength = options["n_heads"], extent.at(tuple(options["block"]), options)
+        if strength == 0:
+            return attention(q, k, v, heads)
+        batch = options.get("original_shape", q.shape)[0]
+        frames, tiles = frame_count(batch, options), q.shape[0] // batch
+        regrouped = [_swap(t, frames, tiles) for t in (q, k, v)]
+        read = _swap(attend(pattern, *regrouped, heads, frames, attention), tiles, frames)
+        return read if strength == 1 else torch.lerp(attention(q, k, v, heads), read, strength)
 
     return patch
+
+
+def _swap(x: Tensor, outer: int, inner: int) -> Tensor:
+    """[B·outer·inner, …] to [B·inner·outer, …]."""
+    return x if inner == 1 or outer == 1 else x.unflatten(0, (-1, outer, inner)).transpose(1, 2).flatten(0, 2)

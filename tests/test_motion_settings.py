@@ -11,6 +11,7 @@ from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_lora import load_lora
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
 from framewright.temporal.parts import Parts
+from framewright.temporal.patterns import PATTERNS, key_frames
 from framewright.temporal.slots import FRAMES, NUMBERS, POSITIONS
 from safetensors.torch import save_file
 from torch import Tensor
@@ -99,6 +100,28 @@ def test_a_fraction_of_a_row_is_the_mix_of_two(model: MotionModel) -> None:
     given = table(torch.zeros(1, 2, 32), torch.tensor([1.25, 2.0]))
     torch.testing.assert_close(given[0, 0], 0.75 * table.pe[0, 1] + 0.25 * table.pe[0, 2])
     torch.testing.assert_close(given[0, 1], table.pe[0, 2])
+
+
+@pytest.mark.parametrize("name", ["windowed temporal", "causal temporal", "windowed causal", "first frame"])
+def test_a_pattern_in_the_module_is_a_masked_softmax(name: str, model: MotionModel, x: Tensor) -> None:
+    pattern = next(one for title, one in PATTERNS.items() if title.startswith(name))
+    reads = torch.zeros(6, 6)
+    for i, keys in enumerate(key_frames(pattern, 6)):
+        reads[i, list(keys)] = 1
+
+    def by_hand(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: None = None) -> Tensor:
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if pattern.renormalise:
+            weights = scores.masked_fill(reads == 0, -torch.inf).softmax(-1)
+        else:
+            weights = scores.softmax(-1) * reads
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    masked = MotionModel(PARAMS, Parts(attention=by_hand))
+    masked.load_state_dict(model.state_dict())
+    given = run(model, x, pattern=pattern)
+    torch.testing.assert_close(given, run(masked, x), atol=1e-5, rtol=1e-4)
 
 
 def test_text_gives_values_over_frames_and_layers() -> None:
