@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..sampling.windows import Windows
 from ..temporal.extent import Extent
+from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
@@ -75,6 +76,10 @@ class ComfyModel:
             self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
             self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))
 
+    def norm_across_frames(self) -> None:
+        self._options[ACROSS] = True
+        self.model.set_injections(f"{KEY}_norms", [PatcherInjection(_hook, _unhook)])
+
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, attention, extent)
         for kind, number in transformer_sites(self._unet):
@@ -82,6 +87,14 @@ class ComfyModel:
 
     def set_windows(self, windows: Windows) -> None:
         self.model.model_options["context_handler"] = WindowHandler(windows)
+
+
+def _hook(patcher: Any) -> None:
+    add_norm_hooks(patcher.model.diffusion_model)
+
+
+def _unhook(patcher: Any) -> None:
+    remove_norm_hooks(patcher.model.diffusion_model)
 
 
 def _inject(patcher: Any) -> None:

@@ -33,6 +33,9 @@ class ModelHandle(Protocol):
     def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
         """A layer set to call at every site, and the host's handles of the weights that it needs loaded."""
 
+    def norm_across_frames(self) -> None:
+        """Let the image model's norms run over all frames at once (see `temporal.frame_norm`)."""
+
     def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 
     def set_windows(self, windows: Windows) -> None: ...

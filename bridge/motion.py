@@ -15,6 +15,7 @@ from ..temporal.slots import Site
 from .host import host
 
 AS_TRAINED = MotionSettings()
+NORMS = ("as trained", "frame by frame", "across frames")
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,16 @@ def add_lora(motion: Motion, path: Path, strength: float) -> Motion:
 
 
 def apply_motion(
-    model: Any, motion: Motion, settings: MotionSettings = AS_TRAINED, steps: tuple[float, float] = (0.0, 1.0)
+    model: Any,
+    motion: Motion,
+    settings: MotionSettings = AS_TRAINED,
+    steps: tuple[float, float] = (0.0, 1.0),
+    norms: str = NORMS[0],
 ) -> Any:
     """A clone of MODEL with the motion module's layers; raises where they do not fit.
 
-    `steps` are the parts (0..1) of the sampler's way between which they act.
+    `steps` are the parts (0..1) of the sampler's way between which they act. `norms`: how the image model's
+    norms take the frames; AnimateDiff v1 was trained with them across frames.
     """
     handle = host().handle(model).clone()
     sites = handle.sites()
@@ -68,6 +74,8 @@ def apply_motion(
     start, end = (handle.sigma_at(part) for part in steps)
     layers = AppliedMotion(motion.model, replace(settings, sigmas=(start, end)), motion.low_rank)
     handle.insert_layers(layers, motion.weights)
+    if norms == "across frames" or (norms == "as trained" and motion.file.family == "AnimateDiff v1"):
+        handle.norm_across_frames()
     return handle.model
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
 from ..temporal.extent import Extent
+from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
@@ -86,6 +87,10 @@ class EmbeddedHandle:
 
     def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
         self._set(LAYERS, (*self.model.options.get(LAYERS, ()), layers))
+
+    def norm_across_frames(self) -> None:
+        add_norm_hooks(self.model.unet)
+        self._set(ACROSS, True)
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, sdpa, extent)

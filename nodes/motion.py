@@ -6,8 +6,8 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.host import host
+from ..bridge.motion import NORMS, add_lora, apply_motion, open_motion
 from ..bridge.motion import Motion as MotionModule
-from ..bridge.motion import add_lora, apply_motion, open_motion
 from ..bridge.pictures import image
 from ..errors import FramewrightError
 from ..pictures.unet_map import unet_map
@@ -159,6 +159,8 @@ class ApplyMotionModule(io.ComfyNode):
                 io.Mask.Input("mask", optional=True,
                               tooltip="Where the layers act; one mask, or one for each frame."),
                 Positions.Input("positions", optional=True, tooltip="From Motion Positions."),
+                io.Combo.Input("group_norm", options=list(NORMS), optional=True, default=NORMS[0],
+                               tooltip="The image model's norms; AnimateDiff v1 was trained across frames."),
                 Pattern.Input("pattern", optional=True,
                               tooltip="From Attention Pattern: which frames each frame reads in the module."),
             ],
@@ -177,6 +179,7 @@ class ApplyMotionModule(io.ComfyNode):
         layer_strength: str = "",
         mask: Tensor | None = None,
         positions: PositionRule | None = None,
+        group_norm: str = NORMS[0],
         pattern: AttentionRule | None = None,
     ) -> io.NodeOutput:
         settings = MotionSettings(
@@ -187,7 +190,7 @@ class ApplyMotionModule(io.ComfyNode):
             positions=positions,
             pattern=pattern,
         )
-        return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent)))
+        return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent), group_norm))
 
 
 NODES = [LoadMotionModule, LoadMotionLora, MotionModuleInfo, MotionPositions, ApplyMotionModule]

@@ -1,0 +1,67 @@
+"""GroupNorm over all frames of a clip at once, as the image model ran while AnimateDiff v1 was trained.
+
+The released code (Guo et al. 2023) normalised each ResBlock, and the output, over the frames of a clip
+together; from v2 on, frame by frame. Hooks on the single norms do this; they rest in calls that do not ask for it.
+"""
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from .slots import frame_count
+
+ACROSS = "framewright_norm_across_frames"  # in transformer_options: whether the call asks for it
+_frames: ContextVar[int] = ContextVar("framewright_frames_in_norms", default=1)
+_hooked: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
+
+
+def add_norm_hooks(unet: nn.Module) -> None:
+    """Make a latent-diffusion UNet's norms able to; harmless when repeated."""
+    if unet in _hooked:
+        return
+    hooks = [
+        unet.register_forward_pre_hook(_enter, with_kwargs=True),
+        unet.register_forward_hook(_leave, always_call=True),
+    ]
+    for norm in _norms(unet):
+        hooks += [norm.register_forward_pre_hook(_join), norm.register_forward_hook(_part)]
+    _hooked[unet] = hooks
+
+
+def remove_norm_hooks(unet: nn.Module) -> None:
+    """Take the hooks off again; harmless when repeated."""
+    for hook in _hooked.pop(unet, ()):
+        hook.remove()
+
+
+def _norms(unet: Any) -> Iterator[nn.Module]:
+    for module in unet.modules():
+        if hasattr(module, "in_layers") and hasattr(module, "out_layers"):
+            yield module.in_layers[0]
+            yield module.out_layers[0]
+    yield unet.out[0]
+
+
+def _enter(_: nn.Module, args: tuple, given: dict[str, Any]) -> None:
+    options = given.get("transformer_options") or {}
+    _frames.set(frame_count(args[0].shape[0], options) if options.get(ACROSS) else 1)
+
+
+def _leave(*_: Any) -> None:
+    _frames.set(1)
+
+
+def _join(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    """[B·F, C, h, w] to [B, C, F·h, w]."""
+    frames = _frames.get()
+    if frames == 1:
+        return None
+    return (args[0].unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3),)
+
+
+def _part(_: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor | None:
+    frames = _frames.get()
+    return None if frames == 1 else out.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
