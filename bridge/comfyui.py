@@ -30,7 +30,7 @@ class ComfyHost:
         return ComfyModel(model)
 
     def parts(self) -> Parts:
-        return Parts(comfy.ops.manual_cast, True, attention, device=management.unet_offload_device())
+        return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device(), casts=True)
 
     def weights(self, module: nn.Module) -> comfy.model_patcher.ModelPatcher:
         return comfy.model_patcher.ModelPatcher(

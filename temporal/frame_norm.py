@@ -1,7 +1,7 @@
 """GroupNorm over all frames of a clip at once, as the image model ran while AnimateDiff v1 was trained.
 
 The released code (Guo et al. 2023) normalised each ResBlock, and the output, over the frames of a clip
-together; from v2 on, frame by frame. Hooks on the single norms do this; they rest in calls that do not ask for it.
+together; from v2 on, frame by frame. Hooks on the single norms do this, and rest in calls that do not ask.
 """
 
 from collections.abc import Iterator

@@ -25,10 +25,10 @@ class Parts:
     """
 
     nn: Any = torch.nn
-    casts: bool = False  # layers take input of any dtype, whatever that of their weights
     attention: Attention = sdpa
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None
+    casts: bool = False  # whether the layers take input of any dtype, whatever that of their weights
 
     def _build(self, kind: str, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.nn, kind)(*args, dtype=self.dtype, device=self.device, **kwargs)

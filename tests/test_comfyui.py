@@ -108,6 +108,12 @@ def test_inside_the_host(host: Host) -> None:
     assert told["unet_difference"] <= 1e-5 and told["motion_difference"] <= 1e-5
 
 
+def test_motion_modules_with_all_that_the_host_has(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "motion_matrix.py")
+    assert not [name for name, value in told.items() if value is False]
+    assert told["error_half weights"] < 0.01 and told["error_bfloat16"] < 0.2
+
+
 def test_the_hosts_error_is_ours(host_server: Server) -> None:
     """A refusal reaches a client of ComfyUI with its own words."""
     from framewright.errors import FramewrightError

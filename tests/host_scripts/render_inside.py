@@ -6,12 +6,6 @@ prologue.setup()
 
 import sys  # noqa: E402
 
-import comfy.latent_formats  # noqa: E402
-import comfy.model_base  # noqa: E402
-import comfy.model_management  # noqa: E402
-import comfy.model_patcher  # noqa: E402
-import comfy.sample  # noqa: E402
-import comfy.supported_models_base  # noqa: E402
 import torch  # noqa: E402
 
 import nodes  # noqa: E402
@@ -35,26 +29,15 @@ BEFORE = functions()
 
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.host import host  # noqa: E402
-from framewright.bridge.motion import Motion, apply_motion  # noqa: E402
+from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.nodes.attention import ApplyAttentionPattern  # noqa: E402
 from framewright.nodes.motion import LoadMotionModule  # noqa: E402
 from framewright.sampling.windows import Windows  # noqa: E402
-from framewright.temporal.checkpoint import MotionFile  # noqa: E402
-from framewright.temporal.motion import MotionModel, MotionParams  # noqa: E402
+from framewright.temporal.motion_settings import AppliedMotion, MotionSettings  # noqa: E402
 from framewright.temporal.parts import Parts  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from framewright.temporal.slots import FRAMES, LAYERS  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams  # noqa: E402
-
-
-def sampled(
-    model, positive, negative, frames: int = 8, sampler: str = "euler", steps: int = 3, size: int = 16
-):
-    latent = torch.zeros(frames, 4, size, size)
-    noise = comfy.sample.prepare_noise(latent, 9)
-    return comfy.sample.sample(
-        model, noise, steps, 3.0, sampler, "karras", positive, negative, latent, seed=9
-    )
 
 
 def windowed(model, windows: Windows):
@@ -62,6 +45,9 @@ def windowed(model, windows: Windows):
     handle.set_windows(windows)
     return handle.model
 
+
+import tiny  # noqa: E402
+from tiny import sampled  # noqa: E402
 
 answer: dict = {}
 model, words, vae = host().demo_model()
@@ -84,28 +70,9 @@ for name in ("euler_ancestral", "dpmpp_2m", "dpmpp_sde", "dpm_2", "lcm"):
 
 
 # The host's own UNet in the SD1.5 layout, small, with motion modules of random weights in its blocks.
-class Config(comfy.supported_models_base.BASE):
-    unet_extra_config = {}
-    latent_format = comfy.latent_formats.SD15
-
-
-torch.manual_seed(0)
-SHAPE = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=32,
-    num_res_blocks=[2, 2], channel_mult=[1, 2], context_dim=64,
-    transformer_depth=[1, 1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1,
-    num_heads=4, num_head_channels=-1, use_spatial_transformer=True, legacy=False, dtype=torch.float32,
-)  # fmt: skip
-base = comfy.model_base.BaseModel(Config(SHAPE), device="cpu")
-for parameter in base.diffusion_model.parameters():
-    torch.nn.init.normal_(parameter, std=0.05)
-base.diffusion_model.eval()
-sd15 = comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
-layers = MotionModel(MotionParams(channels=(32, 64), res_blocks=2, positions=8), host().parts())
-for parameter in layers.parameters():
-    torch.nn.init.normal_(parameter, std=0.05)
-random = Motion(MotionFile(layers, "random", "float32", 0), "random", (host().weights(layers),))
-moving = apply_motion(sd15, random)
+sd15 = tiny.sd15()
+base, random = sd15.model, tiny.motion()
+layers, moving = random.model, apply_motion(sd15, random)
 keys = set(base.state_dict())
 
 still = sampled(sd15, positive, negative, size=8)
@@ -143,7 +110,7 @@ with torch.no_grad():
     theirs = base.diffusion_model(x, t, context=context, transformer_options={})
     answer["unet_difference"] = float((ours(x, t, context) - theirs).abs().max() / theirs.abs().max())
     patches = {k: v for k, v in moving.model_options["transformer_options"].items() if k == "patches"}
-    options = {LAYERS: (layers,), FRAMES: 8, **patches}
+    options = {LAYERS: (AppliedMotion(layers, MotionSettings()),), FRAMES: 8, **patches}
     moving.inject_model()
     theirs = base.diffusion_model(x, t, context=context, transformer_options=dict(options))
     moving.eject_model()

@@ -1,0 +1,103 @@
+"""Motion modules in the host, with its samplers, guiders, precisions, patches and loading."""
+
+import prologue
+
+prologue.setup()
+
+import comfy.model_management  # noqa: E402
+import comfy.samplers  # noqa: E402
+import tiny  # noqa: E402
+import torch  # noqa: E402
+from comfy_extras.nodes_custom_sampler import Guider_DualCFG  # noqa: E402
+from comfy_extras.nodes_perpneg import Guider_PerpNeg  # noqa: E402
+from framewright.bridge.attention import apply_pattern  # noqa: E402
+from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.temporal.extent import Extent  # noqa: E402
+from framewright.temporal.motion_settings import MotionSettings, Positions  # noqa: E402
+from framewright.temporal.patterns import PATTERNS  # noqa: E402
+from tiny import sampled  # noqa: E402
+
+torch.manual_seed(5)
+positive, negative, second = ([[torch.randn(1, 5, 64), {}]] for _ in range(3))
+answer: dict = {}
+still = tiny.sd15()
+base, motion = still.model, tiny.motion()
+moving = apply_motion(still, motion)
+once = sampled(moving, positive, negative)
+plain = sampled(still, positive, negative)
+
+
+def differs(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.isfinite(a).all()) and float((a - b).abs().max()) > 1e-4
+
+
+def guided(guider: comfy.samplers.CFGGuider, *conds) -> torch.Tensor:
+    guider.set_conds(*conds)
+    guider.set_cfg(*[3.0] * (1 if type(guider) is comfy.samplers.CFGGuider else 2))
+    latent = torch.zeros(8, 4, 16, 16)
+    sigmas = torch.tensor([14.0, 3.0, 0.8, 0.0])
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(3))
+    return guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, seed=1)
+
+
+for name in ("euler", "dpmpp_2m", "dpmpp_sde", "dpm_2", "uni_pc", "lcm"):
+    with_motion = sampled(moving, positive, negative, sampler=name)
+    answer[f"moves_{name}"] = differs(with_motion, sampled(still, positive, negative, sampler=name))
+    answer[f"again_{name}"] = torch.equal(with_motion, sampled(moving, positive, negative, sampler=name))
+
+for kind, conds in (
+    (comfy.samplers.CFGGuider, (positive, negative)),
+    (Guider_DualCFG, (positive, second, negative)),
+    (Guider_PerpNeg, (positive, negative, second)),
+):
+    answer[f"moves_{kind.__name__}"] = differs(guided(kind(moving), *conds), guided(kind(still), *conds))
+
+for name, dtype, cast in (
+    ("half weights", torch.float16, torch.float32), ("bfloat16", torch.bfloat16, None),
+):  # fmt: skip
+    there = tiny.sd15(dtype, cast)
+    low = sampled(apply_motion(there, tiny.motion(dtype=dtype)), positive, negative)
+    answer[f"moves_{name}"] = differs(low, sampled(there, positive, negative))
+    answer[f"error_{name}"] = float((low - once).norm() / once.norm())
+
+# Settings stay with every later clone, and each does something.
+settings = {
+    "strength": MotionSettings(strength=0.4),
+    "layers": MotionSettings(layers={"input": 0.0}),
+    "frames": MotionSettings(frames=[0.0, 1.0]),
+    "mask": MotionSettings(mask=torch.arange(16.0).view(1, 1, 16).expand(1, 16, 16) / 16),
+    "positions": MotionSettings(positions=Positions(stretch=0.5)),
+    "pattern": MotionSettings(pattern=PATTERNS["causal temporal (MagicVideo)"]),
+}
+for name, setting in settings.items():
+    changed = apply_motion(still, motion, setting)
+    first = sampled(changed, positive, negative)
+    later = changed.clone()
+    later.set_model_sampler_cfg_function(lambda args: args["uncond"] + 3.0 * (args["cond"] - args["uncond"]))
+    answer[f"{name}_acts"] = differs(first, once) and differs(first, plain)
+    answer[f"{name}_stays"] = torch.allclose(first, sampled(later, positive, negative), atol=1e-5)
+half_way = apply_motion(still, motion, steps=(0.0, 0.5))
+answer["steps_act"] = differs(sampled(half_way, positive, negative), once)
+over_frames = apply_motion(still, motion, norms="across frames")
+answer["norms_act"] = differs(sampled(over_frames, positive, negative), once)
+two = apply_motion(moving, tiny.motion())
+answer["two_modules"] = differs(sampled(two, positive, negative), once)
+
+# A pattern with a range, a LoRA on the image model, loading and unloading.
+read = apply_pattern(moving, PATTERNS["full"], Extent(0.5, {"input": 0.0}), (0.0, 0.6))
+answer["pattern_acts"] = differs(sampled(read, positive, negative), once)
+key = "diffusion_model.middle_block.0.out_layers.3.weight"
+original = base.get_parameter(key).clone()
+tuned = moving.clone()
+tuned.add_patches({key: ("diff", (torch.randn_like(original) * 0.05,))}, 1.0)
+lora = sampled(tuned, positive, negative)
+answer["lora_acts"] = differs(lora, once)
+answer["lora_gone"] = torch.equal(once, sampled(moving, positive, negative))
+comfy.model_management.unload_all_models()
+answer["weights_restored"] = torch.equal(original, base.get_parameter(key))
+answer["keys_restored"] = set(base.state_dict()) == set(tiny.sd15().model.state_dict())
+answer["norms_restored"] = not any(m._forward_pre_hooks for m in base.diffusion_model.modules())
+answer["again_after_unload"] = torch.equal(once, sampled(moving, positive, negative))
+answer["lora_again"] = torch.equal(lora, sampled(tuned, positive, negative))
+answer["plain_again"] = torch.equal(plain, sampled(still, positive, negative))
+prologue.answer(answer)
