@@ -46,6 +46,12 @@ class ComfyHost:
     def lora_files(self) -> dict[str, Path]:
         return _listed(LORA_FOLDERS)
 
+    def save_path(self, prefix: str) -> Path:
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory()
+        )
+        return Path(folder) / f"{name}_{counter:05}_.safetensors"
+
     def read_pickle(self, path: Path) -> Mapping:
         return comfy.utils.load_torch_file(str(path), safe_load=True)
 

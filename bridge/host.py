@@ -58,6 +58,9 @@ class Host(Protocol):
     def lora_files(self) -> dict[str, Path]:
         """Motion LoRAs, likewise."""
 
+    def save_path(self, prefix: str) -> Path:
+        """Where the next safetensors file of a prefix goes, in the output folder."""
+
     @property
     def read_pickle(self) -> Reader | None:
         """The host's own safe reader of pickled weights, where it has one."""

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+
 from ..errors import FramewrightError
 from ..temporal.checkpoint import MotionFile, load_motion
-from ..temporal.families import base_name
-from ..temporal.motion import LowRank, MotionModel
+from ..temporal.families import base_of
+from ..temporal.motion import LowRank, MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
+from ..temporal.new_layers import NewLayerParams, NewLayers
 from ..temporal.slots import Site
 from .host import host
 
@@ -31,7 +34,7 @@ class Motion:
     low_rank: tuple[Callable[[Site, int], LowRank], ...] = ()
 
     @property
-    def model(self) -> MotionModel:
+    def model(self) -> TemporalLayers:
         return self.file.model
 
 
@@ -40,8 +43,30 @@ def open_motion(path: Path, name: str) -> Motion:
     return Motion(file, name, (host().weights(file.model),))
 
 
+def build_layers(model: Any, params: NewLayerParams) -> Motion:
+    """Untrained temporal layers for every site of MODEL."""
+    layers = NewLayers(host().handle(model).sites(), params, host().parts()).eval()
+    tensors = layers.state_dict().values()
+    size = sum(value.numel() * value.element_size() for value in tensors)
+    file = MotionFile(layers, "temporal layers of this pack, untrained", "float32", size)
+    return Motion(file, "new layers", (host().weights(layers),))
+
+
+def save_layers(motion: Motion, prefix: str) -> Path:
+    """Write a motion module's weights to the next free file of the prefix in the output folder."""
+    path = host().save_path(prefix)
+    tensors = {key: value.cpu().contiguous() for key, value in motion.model.state_dict().items()}
+    layers = (
+        motion.model.metadata() if isinstance(motion.model, NewLayers) else {"family": motion.file.family}
+    )
+    save_file(tensors, path, {"format": "pt", **layers})
+    return path
+
+
 def add_lora(motion: Motion, path: Path, strength: float) -> Motion:
     """The motion module with one more LoRA on it; raises where it does not fit."""
+    if not isinstance(motion.model, MotionModel):
+        raise FramewrightError(f"motion: {motion.name} came, expected a module of the AnimateDiff type")
     lora = load_lora(path, host().parts(), host().read_pickle)
     lora.check(motion.model, path.name)
     return replace(
@@ -66,10 +91,9 @@ def apply_motion(
     """
     handle = host().handle(model).clone()
     sites = handle.sites()
-    wanted = {site: motion.model.at(site).norm.num_channels for site in motion.model.sites}
-    if any(sites.get(site) != channels for site, channels in wanted.items()):
+    if any(sites.get(site) != channels for site, channels in motion.model.channels.items()):
         raise FramewrightError(
-            f"motion: {motion.name} is for {motion.file.base}, the model that came is {_base(sites)}"
+            f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
         )
     start, end = (handle.sigma_at(part) for part in steps)
     layers = AppliedMotion(motion.model, replace(settings, sigmas=(start, end)), motion.low_rank)
@@ -77,9 +101,3 @@ def apply_motion(
     if norms == "across frames" or (norms == "as trained" and motion.file.family == "AnimateDiff v1"):
         handle.norm_across_frames()
     return handle.model
-
-
-def _base(sites: dict[Site, int]) -> str:
-    """The base of a model with these sites: a level begins after a block without one, its downsampler."""
-    inputs = {number: channels for (kind, number), channels in sites.items() if kind == "input"}
-    return base_name(tuple(inputs[number] for number in sorted(inputs) if number - 1 not in inputs))

@@ -10,6 +10,7 @@ from ..demo.text import WordEncoder
 from ..demo.vae import FrameVAE, SmallVAE
 from ..temporal.parts import Parts
 from ..temporal.unet import SpaceTimeUNet
+from .folders import current
 from .model import EmbeddedHandle, EmbeddedModel
 from .schedules import NoiseSchedule
 
@@ -38,6 +39,10 @@ class EmbeddedHost:
 
     def motion_files(self) -> dict[str, Path]:
         return {"demo": files.FOLDER / "motion.safetensors", **self.lora_files()}
+
+    def save_path(self, prefix: str) -> Path:
+        place = current().numbered(prefix, "output")
+        return place.folder / f"{place.stem}_{place.counter:05}_.safetensors"
 
     def lora_files(self) -> dict[str, Path]:
         found = sorted(self._models.glob("*.safetensors")) if self._models else ()

@@ -97,9 +97,8 @@ class MotionModuleInfo(io.ComfyNode):
     @classmethod
     def execute(cls, motion: MotionModule) -> io.NodeOutput:
         model, lines = motion.model, motion.file.lines()
-        blocks = {site: model.at(site).norm.num_channels for site in model.sites}
-        deepest = model.params.channels[-1]
-        drawn = image(unet_map(f"{motion.name}: {lines[0]}", {("middle", 0): deepest, **blocks}, blocks))
+        middle = {("middle", 0): max(model.channels.values())}  # which older modules leave out
+        drawn = image(unet_map(f"{motion.name}: {lines[0]}", {**middle, **model.channels}, model.channels))
         return io.NodeOutput(drawn, "\n".join(lines), ui=ui.PreviewImage(drawn, cls=cls))
 
 

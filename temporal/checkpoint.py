@@ -5,20 +5,23 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .families import MOTION, NOT_MOTION, Family, base_name, family_of, table_lengths
+from .families import MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
 from .key_layouts import animatediff_keys
-from .motion import MotionModel, MotionParams
+from .motion import MotionModel, MotionParams, TemporalLayers
+from .new_layers import KIND, NewLayers
 from .parts import Parts
 from .positions import sinusoidal_positions
 
 _MODULE = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.motion_modules\.(\d+)\.temporal_transformer\.(.+)")
 _WITHOUT_TABLE = 64  # positions of a family whose files leave their (sinusoidal) table out
+Module = TypeVar("Module", bound=nn.Module)
 Reader = Callable[[Path], Mapping[str, Tensor]]
 
 
@@ -29,7 +32,7 @@ class MotionFile:
     `input_conv` are weight [C, 9, 3, 3] and bias [C] of an input convolution that came along (PIA).
     """
 
-    model: MotionModel
+    model: TemporalLayers
     family: str
     dtype: str
     size: int
@@ -38,18 +41,17 @@ class MotionFile:
 
     @property
     def base(self) -> str:
-        return base_name(self.model.params.channels)
+        return base_of(self.model.channels)
 
     def lines(self) -> list[str]:
         """What an artist wants to know, a line each."""
-        params, sites = self.model.params, self.model.sites
-        count = Counter(kind for kind, _ in sites)
+        count = Counter(kind for kind, _ in self.model.channels)
         return [
             f"family: {self.family}",
             f"base: {self.base}",
-            f"layers: {len(sites)} ({', '.join(f'{count[kind]} {kind}' for kind in count)})",
-            f"frames at once: {params.positions}",
-            f"positions: sinusoidal, {params.positions}",
+            f"layers: {len(self.model.channels)} ({', '.join(f'{count[kind]} {kind}' for kind in count)})",
+            f"frames at once: {self.model.length}",
+            f"positions: {self.model.position_kind}",
             f"weights: {self.dtype}, {self.size / 1e6:.1f} MB",
             *(f"note: {note}" for note in self.notes),
         ]
@@ -71,7 +73,7 @@ def read_tensors(path: Path, read_pickle: Reader | None, what: str = "motion mod
             f"{what}: {path.name} is a pickle, which can run code when it is read; expected safetensors"
         )
     try:
-        if pickled:
+        if pickled and read_pickle:
             tensors = _unwrap(read_pickle(path))
         else:
             with safe_open(path, framework="pt") as file:
@@ -94,6 +96,8 @@ def _unwrap(content: Mapping) -> dict[str, Tensor]:
 def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> MotionFile:
     """The motion model of a file of any known family; raises one error where it holds none."""
     given = read_tensors(path, read_pickle)
+    if (metadata := _metadata(path)).get("framewright") == KIND:
+        return _own(path.name, given, metadata, parts)
     tensors, layout = animatediff_keys(given)
     family = family_of(tensors)
     if family is None or family in NOT_MOTION:
@@ -106,17 +110,40 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
             f"the file holds no position table; taken for sinusoidal positions of {_WITHOUT_TABLE} frames, "
             "as AnimateLCM was trained with"
         )
+    model = _filled(path.name, tensors, replace(parts, dtype=_dtype(tensors)) if parts.casts else parts)
+    named = "HotshotXL" if layout == "HotshotXL" else family.name
+    whole = None if conv[0] is None or conv[1] is None else (conv[0], conv[1])
+    return replace(_file(model, named, given), notes=tuple(notes), input_conv=whole)
+
+
+def _file(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:
+    size = sum(value.numel() * value.element_size() for value in tensors.values())
+    return MotionFile(model, family, str(_dtype(tensors)).removeprefix("torch."), size)
+
+
+def _dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """The precision of most of the tensors."""
     dtypes = Counter(value.dtype for value in tensors.values() if value.is_floating_point())
-    dtype = dtypes.most_common(1)[0][0]
-    model = _filled(path.name, tensors, replace(parts, dtype=dtype) if parts.casts else parts)
-    return MotionFile(
-        model,
-        "HotshotXL" if layout == "HotshotXL" else family.name,
-        str(dtype).removeprefix("torch."),
-        sum(value.numel() * value.element_size() for value in given.values()),
-        tuple(notes),
-        None if conv[0] is None or conv[1] is None else (conv[0], conv[1]),
-    )
+    return dtypes.most_common(1)[0][0] if dtypes else torch.float32
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except Exception:  # a pickle, which has no header
+        return {}
+
+
+def _own(name: str, tensors: dict[str, Tensor], metadata: dict[str, str], parts: Parts) -> MotionFile:
+    """Layers that Save Temporal Layers wrote."""
+    try:
+        expected = NewLayers.from_metadata(metadata, replace(parts, device="meta"))
+    except FramewrightError as error:
+        raise FramewrightError(f"motion module: {name}: {error}") from error
+    _check(name, expected.state_dict(), tensors)
+    model = NewLayers.from_metadata(metadata, parts)
+    return _file(_fill(model, tensors), "temporal layers of this pack", tensors)
 
 
 def _foreign(tensors: Mapping[str, Tensor], family: Family | None) -> str:
@@ -142,11 +169,15 @@ def _tables(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionModel:
     params = motion_params(tensors, name)
-    expected = MotionModel(params, replace(parts, device="meta")).state_dict()
+    _check(name, MotionModel(params, replace(parts, device="meta")).state_dict(), tensors)
+    return _fill(MotionModel(params, parts), tensors)
+
+
+def _check(name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
         raise FramewrightError(
-            f"motion module: {name} lacks {len(missing)} keys of an AnimateDiff module "
+            f"motion module: {name} lacks {len(missing)} keys of its kind of module "
             f"and has {len(foreign)} others; first: {', '.join(sorted(missing)[:1] + sorted(foreign)[:1])}"
         )
     wrong = [key for key in expected if expected[key].shape != tensors[key].shape]
@@ -155,8 +186,11 @@ def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionMod
             f"motion module: {name} has {wrong[0]} of shape {list(tensors[wrong[0]].shape)}, "
             f"expected {list(expected[wrong[0]].shape)}"
         )
-    model = MotionModel(params, parts)
-    model.load_state_dict({key: value.to(expected[key].dtype) for key, value in tensors.items()})
+
+
+def _fill(model: Module, tensors: Mapping[str, Tensor]) -> Module:
+    kept = model.state_dict()
+    model.load_state_dict({key: value.to(kept[key].dtype) for key, value in tensors.items()})
     return model.eval().requires_grad_(False)
 
 

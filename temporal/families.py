@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .slots import Site
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -81,6 +83,12 @@ MOTION = (
 def family_of(tensors: Tensors) -> Family | None:
     """The family of a file's tensors, its keys in the AnimateDiff layout where they can be."""
     return next((family for family in (*NOT_MOTION, *MOTION) if family.matches(tensors)), None)
+
+
+def base_of(sites: Mapping[Site, int]) -> str:
+    """The base of a model with these sites: a level begins after a block without one, its downsampler."""
+    inputs = {number: channels for (kind, number), channels in sites.items() if kind == "input"}
+    return base_name(tuple(inputs[number] for number in sorted(inputs) if number - 1 not in inputs))
 
 
 _BASES = {(320, 640, 1280, 1280): "SD1.5", (320, 640, 1280): "SDXL"}

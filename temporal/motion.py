@@ -5,20 +5,43 @@ After AnimateDiff (Guo et al. 2023), in its key layout.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .blocks import CrossAttention, FeedForward
+from .blocks import FeedForward
 from .parts import Parts
 from .pattern_attention import attend
 from .patterns import Pattern
 from .positions import sinusoidal_positions
 from .slots import Site
 
-LowRank = Callable[[str, Tensor], Tensor | float]  # what a motion LoRA adds to a projection of [B·N, F, C]
+LowRank = Callable[[str, Tensor], Tensor | None]  # what a motion LoRA adds to a projection of [B·N, F, C]
+
+
+class TemporalLayers(Protocol):
+    """Temporal layers for the sites of a UNet, as they can be applied to a model."""
+
+    channels: dict[Site, int]
+
+    @property
+    def length(self) -> int:
+        """Frames that the layers take at once."""
+        ...
+
+    @property
+    def position_kind(self) -> str:
+        """How the layers know a frame's place."""
+        ...
+
+    def at(self, site: Site) -> Callable[[Tensor, int, "Manner"], Tensor] | None:
+        """The layer of a site, on [B·F, C, h, w] and F frames, or None."""
+
+    def check_frames(self, frames: int) -> None: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -69,11 +92,16 @@ class Manner:
 AS_TRAINED = Manner()
 
 
-class TemporalAttention(CrossAttention):
+class TemporalAttention(nn.Module):
     """Self-attention over the frames of each pixel, [B·N, F, C]."""
 
     def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
-        super().__init__(channels, channels, heads, parts)
+        super().__init__()
+        self.heads, self.attention = heads, parts.attention
+        self.to_q = parts.linear(channels, channels, bias=False)
+        self.to_k = parts.linear(channels, channels, bias=False)
+        self.to_v = parts.linear(channels, channels, bias=False)
+        self.to_out = nn.Sequential(parts.linear(channels, channels), nn.Identity())
         self.pos_encoder = PositionTable(positions, channels, parts)
 
     def forward(self, x: Tensor, manner: Manner = AS_TRAINED, number: int = 0) -> Tensor:
@@ -81,20 +109,27 @@ class TemporalAttention(CrossAttention):
         low_rank = manner.low_rank[number]
         x = self.pos_encoder(x, manner.positions)
         q, k, v = (
-            sum((low(name, x) for low in low_rank), start=project(x))
+            _with(low_rank, name, project, x)
             for name, project in (("to_q", self.to_q), ("to_k", self.to_k), ("to_v", self.to_v))
         )
-        h = self._read(q, k, v, manner.pattern)
-        return sum((low("to_out.0", h) for low in low_rank), start=self.to_out(h))
+        return _with(low_rank, "to_out.0", self.to_out, self._read(q, k, v, manner.pattern))
 
     def _read(self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None) -> Tensor:
         if pattern is None:
             return self.attention(q, k, v, self.heads)
         frames = q.shape[1]
-        single = [t.flatten(0, 1).unsqueeze(1) for t in (q, k, v)]  # clips of one pixel
-        return (
-            attend(pattern, *single, self.heads, frames, self.attention).unflatten(0, (-1, frames)).squeeze(2)
-        )
+        q, k, v = (t.flatten(0, 1).unsqueeze(1) for t in (q, k, v))  # clips of one pixel
+        read = attend(pattern, q, k, v, self.heads, frames, self.attention)
+        return read.unflatten(0, (-1, frames)).squeeze(2)
+
+
+def _with(low_rank: Sequence[LowRank], name: str, project: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A projection and what motion LoRAs add to it."""
+    out = project(x)
+    for low in low_rank:
+        added = low(name, x)
+        out = out if added is None else out + added
+    return out
 
 
 class TemporalBlock(nn.Module):
@@ -158,6 +193,11 @@ class MotionModel(nn.Module):
         self.up_blocks = nn.ModuleList(_Level(c, n + 1, params, parts) for c in params.channels[::-1])
         self.mid_block = _Level(params.channels[-1], 1, params, parts) if params.mid_block else None
         self._places = self._site_map()
+        # Any: of a submodule the checker knows only that it is one.
+        self.channels: dict[Site, int] = {site: self._norm(site).num_channels for site in self._places}
+
+    def _norm(self, site: Site) -> Any:
+        return self.get_submodule(f"{self.key(site)}.norm")
 
     def _site_map(self) -> dict[Site, str]:
         n = self.params.res_blocks
@@ -172,8 +212,12 @@ class MotionModel(nn.Module):
         return places
 
     @property
-    def sites(self) -> tuple[Site, ...]:
-        return tuple(self._places)
+    def length(self) -> int:
+        return self.params.positions
+
+    @property
+    def position_kind(self) -> str:
+        return "sinusoidal"
 
     def at(self, site: Site) -> TemporalTransformer | None:
         """The temporal transformer of a site, or None."""

@@ -36,25 +36,27 @@ class MotionLora(nn.Module):
     def __init__(self, pairs: Mapping[str, tuple[Tensor, Tensor, float]], parts: Parts) -> None:
         """`pairs`: down [r, in], up [out, r] and alpha / r, by AnimateDiff's key of the projection."""
         super().__init__()
-        self.down, self.up, self._scales = nn.ModuleDict(), nn.ModuleDict(), {}
+        self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
+        self._scales: dict[str, float] = {}
+        self._shapes: dict[str, list[int]] = {}
         for key, (down, up, scale) in pairs.items():
             name = key.replace(".", "|")
             self.down[name] = _linear(down, parts)
             self.up[name] = _linear(up, parts)
-            self._scales[name] = scale
+            self._scales[name], self._shapes[name] = scale, [up.shape[0], down.shape[1]]
         self.requires_grad_(False)
 
-    def check(self, motion: MotionModel, name: str) -> None:
+    def check(self, motion: MotionModel, file: str) -> None:
         """Raises where a pair has no projection of its shape in the motion module."""
         weights = motion.state_dict()
-        for key in self.down:
-            target = weights.get(f"{key.replace('|', '.')}.weight")
-            shape = [self.up[key].weight.shape[0], self.down[key].weight.shape[1]]
+        for name, shape in self._shapes.items():
+            place = name.replace("|", ".")
+            target = weights.get(f"{place}.weight")
             if target is None or list(target.shape) != shape:
                 found = "none such" if target is None else f"one of {list(target.shape)}"
                 raise FramewrightError(
-                    f"motion LoRA: {name} is for a projection of {shape} at {key.replace('|', '.')}, the "
-                    f"motion module has {found}"
+                    f"motion LoRA: {file} is for a projection of {shape} at {place}, the motion module has "
+                    f"{found}"
                 )
 
     def bind(self, motion: MotionModel, strength: float) -> Callable[[Site, int], LowRank]:
@@ -63,10 +65,10 @@ class MotionLora(nn.Module):
         def at(site: Site, attention: int) -> LowRank:
             block = f"{motion.key(site)}.transformer_blocks.0.attention_blocks.{attention}"
 
-            def add(projection: str, x: Tensor) -> Tensor | float:
+            def add(projection: str, x: Tensor) -> Tensor | None:
                 name = f"{block}.{projection}".replace(".", "|")
                 if name not in self.down:
-                    return 0.0
+                    return None
                 return self.up[name](self.down[name](x)) * (strength * self._scales[name])
 
             return add

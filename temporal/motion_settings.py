@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from .extent import Extent
-from .motion import LowRank, Manner, MotionModel
+from .motion import LowRank, Manner, TemporalLayers
 from .patterns import Pattern
 from .slots import NUMBERS, POSITIONS, Site, frame_count
 
@@ -86,7 +86,7 @@ class AppliedMotion:
 
     def __init__(
         self,
-        model: MotionModel,
+        model: TemporalLayers,
         settings: MotionSettings,
         low_rank: Sequence[Callable[[Site, int], LowRank]] = (),
     ) -> None:
@@ -107,7 +107,7 @@ class AppliedMotion:
         return h + weight * (moved - h)
 
     def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
-        places, length = options.get(POSITIONS), self._model.params.positions
+        places, length = options.get(POSITIONS), self._model.length
         if self._settings.positions is None:
             self._model.check_frames(frames)
             return places

@@ -10,7 +10,7 @@ from .extent import EVERYWHERE, Extent
 from .parts import Attention
 from .pattern_attention import attend
 from .patterns import Pattern
-from .slots import frame_count
+from .slots import Site, frame_count
 
 
 def self_attention_patch(
@@ -23,16 +23,21 @@ def self_attention_patch(
     """
 
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        heads, strength = options["n_heads"], extent.at(tuple(options["block"]), options)
+        heads, strength = options["n_heads"], extent.at(_site(options), options)
         if strength == 0:
             return attention(q, k, v, heads)
         batch = options.get("original_shape", q.shape)[0]
         frames, tiles = frame_count(batch, options), q.shape[0] // batch
-        regrouped = [_swap(t, frames, tiles) for t in (q, k, v)]
-        read = _swap(attend(pattern, *regrouped, heads, frames, attention), tiles, frames)
+        tq, tk, tv = (_swap(t, frames, tiles) for t in (q, k, v))
+        read = _swap(attend(pattern, tq, tk, tv, heads, frames, attention), tiles, frames)
         return read if strength == 1 else torch.lerp(attention(q, k, v, heads), read, strength)
 
     return patch
+
+
+def _site(options: dict[str, Any]) -> Site:
+    kind, number = options["block"]
+    return kind, number
 
 
 def _swap(x: Tensor, outer: int, inner: int) -> Tensor:
