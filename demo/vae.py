@@ -38,10 +38,11 @@ class SmallVAE(nn.Module):
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), _Res(2 * width), _Res(2 * width),
             nn.SiLU(), nn.Conv2d(2 * width, 2 * CHANNELS, 1),
         )  # fmt: skip
+        wide = 3 * width
         self.decoder = nn.Sequential(
-            nn.Conv2d(CHANNELS, 2 * width, 3, padding=1), _Res(2 * width), _Res(2 * width),
-            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.PixelShuffle(2), _Res(width), _Res(width),
-            nn.SiLU(), nn.Conv2d(width, 12, 3, padding=1), nn.PixelShuffle(2),
+            nn.Conv2d(CHANNELS, wide, 3, padding=1), _Res(wide), _Res(wide), _Res(wide), _Res(wide),
+            nn.Conv2d(wide, 2 * wide, 3, padding=1), nn.PixelShuffle(2), _Res(wide // 2), _Res(wide // 2),
+            nn.SiLU(), nn.Conv2d(wide // 2, 12, 3, padding=1), nn.PixelShuffle(2),
         )  # fmt: skip
         self.register_buffer("mean", torch.zeros(1, CHANNELS, 1, 1))
         self.register_buffer("std", torch.ones(1, CHANNELS, 1, 1))
