@@ -23,8 +23,10 @@ answer: dict = {}
 still = tiny.sd15()
 base, motion = still.model, tiny.motion()
 moving = apply_motion(still, motion)
-once = sampled(moving, positive, negative)
-plain = sampled(still, positive, negative)
+
+
+def rendered(model, sampler: str = "euler") -> torch.Tensor:
+    return sampled(model, positive, negative, sampler=sampler, size=8)
 
 
 def differs(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -34,16 +36,19 @@ def differs(a: torch.Tensor, b: torch.Tensor) -> bool:
 def guided(guider: comfy.samplers.CFGGuider, *conds) -> torch.Tensor:
     guider.set_conds(*conds)
     guider.set_cfg(*[3.0] * (1 if type(guider) is comfy.samplers.CFGGuider else 2))
-    latent = torch.zeros(8, 4, 16, 16)
+    latent = torch.zeros(8, 4, 8, 8)
     sigmas = torch.tensor([14.0, 3.0, 0.8, 0.0])
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(3))
     return guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, seed=1)
 
 
+once = rendered(moving)
+plain = rendered(still)
+
 for name in ("euler", "dpmpp_2m", "dpmpp_sde", "dpm_2", "uni_pc", "lcm"):
-    with_motion = sampled(moving, positive, negative, sampler=name)
-    answer[f"moves_{name}"] = differs(with_motion, sampled(still, positive, negative, sampler=name))
-    answer[f"again_{name}"] = torch.equal(with_motion, sampled(moving, positive, negative, sampler=name))
+    with_motion = rendered(moving, name)
+    answer[f"moves_{name}"] = differs(with_motion, rendered(still, name))
+    answer[f"again_{name}"] = torch.equal(with_motion, rendered(moving, name))
 
 for kind, conds in (
     (comfy.samplers.CFGGuider, (positive, negative)),
@@ -56,8 +61,8 @@ for name, dtype, cast in (
     ("half weights", torch.float16, torch.float32), ("bfloat16", torch.bfloat16, None),
 ):  # fmt: skip
     there = tiny.sd15(dtype, cast)
-    low = sampled(apply_motion(there, tiny.motion(dtype=dtype)), positive, negative)
-    answer[f"moves_{name}"] = differs(low, sampled(there, positive, negative))
+    low = rendered(apply_motion(there, tiny.motion(dtype=dtype)))
+    answer[f"moves_{name}"] = differs(low, rendered(there))
     answer[f"error_{name}"] = float((low - once).norm() / once.norm())
 
 # Settings stay with every later clone, and each does something.
@@ -71,33 +76,33 @@ settings = {
 }
 for name, setting in settings.items():
     changed = apply_motion(still, motion, setting)
-    first = sampled(changed, positive, negative)
+    first = rendered(changed)
     later = changed.clone()
     later.set_model_sampler_cfg_function(lambda args: args["uncond"] + 3.0 * (args["cond"] - args["uncond"]))
     answer[f"{name}_acts"] = differs(first, once) and differs(first, plain)
-    answer[f"{name}_stays"] = torch.allclose(first, sampled(later, positive, negative), atol=1e-5)
+    answer[f"{name}_stays"] = torch.allclose(first, rendered(later), atol=1e-5)
 half_way = apply_motion(still, motion, steps=(0.0, 0.5))
-answer["steps_act"] = differs(sampled(half_way, positive, negative), once)
+answer["steps_act"] = differs(rendered(half_way), once)
 over_frames = apply_motion(still, motion, norms="across frames")
-answer["norms_act"] = differs(sampled(over_frames, positive, negative), once)
+answer["norms_act"] = differs(rendered(over_frames), once)
 two = apply_motion(moving, tiny.motion())
-answer["two_modules"] = differs(sampled(two, positive, negative), once)
+answer["two_modules"] = differs(rendered(two), once)
 
 # A pattern with a range, a LoRA on the image model, loading and unloading.
 read = apply_pattern(moving, PATTERNS["full"], Extent(0.5, {"input": 0.0}), (0.0, 0.6))
-answer["pattern_acts"] = differs(sampled(read, positive, negative), once)
+answer["pattern_acts"] = differs(rendered(read), once)
 key = "diffusion_model.middle_block.0.out_layers.3.weight"
 original = base.get_parameter(key).clone()
 tuned = moving.clone()
 tuned.add_patches({key: ("diff", (torch.randn_like(original) * 0.05,))}, 1.0)
-lora = sampled(tuned, positive, negative)
+lora = rendered(tuned)
 answer["lora_acts"] = differs(lora, once)
-answer["lora_gone"] = torch.equal(once, sampled(moving, positive, negative))
+answer["lora_gone"] = torch.equal(once, rendered(moving))
 comfy.model_management.unload_all_models()
 answer["weights_restored"] = torch.equal(original, base.get_parameter(key))
 answer["keys_restored"] = set(base.state_dict()) == set(tiny.sd15().model.state_dict())
 answer["norms_restored"] = not any(m._forward_pre_hooks for m in base.diffusion_model.modules())
-answer["again_after_unload"] = torch.equal(once, sampled(moving, positive, negative))
-answer["lora_again"] = torch.equal(lora, sampled(tuned, positive, negative))
-answer["plain_again"] = torch.equal(plain, sampled(still, positive, negative))
+answer["again_after_unload"] = torch.equal(once, rendered(moving))
+answer["lora_again"] = torch.equal(lora, rendered(tuned))
+answer["plain_again"] = torch.equal(plain, rendered(still))
 prologue.answer(answer)
