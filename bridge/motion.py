@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ..errors import FramewrightError
-from ..temporal.checkpoint import MotionFile, load_motion
+from ..temporal.checkpoint import MotionFile, describe, load_motion
 from ..temporal.families import base_of
 from ..temporal.motion import LowRank, MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
@@ -46,9 +46,7 @@ def open_motion(path: Path, name: str) -> Motion:
 def build_layers(model: Any, params: NewLayerParams) -> Motion:
     """Untrained temporal layers for every site of MODEL."""
     layers = NewLayers(host().handle(model).sites(), params, host().parts()).eval()
-    tensors = layers.state_dict().values()
-    size = sum(value.numel() * value.element_size() for value in tensors)
-    file = MotionFile(layers, "temporal layers of this pack, untrained", "float32", size)
+    file = describe(layers, "temporal layers of this pack, untrained", layers.state_dict())
     return Motion(file, "new layers", (host().weights(layers),))
 
 

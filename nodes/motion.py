@@ -168,26 +168,15 @@ class ApplyMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: object,
-        motion: MotionModule,
-        strength: float = 1.0,
-        start_percent: float = 0.0,
-        end_percent: float = 1.0,
-        frame_strength: str = "",
-        layer_strength: str = "",
-        mask: Tensor | None = None,
-        positions: PositionRule | None = None,
-        group_norm: str = NORMS[0],
+        cls, model: object, motion: MotionModule, strength: float = 1.0, start_percent: float = 0.0,
+        end_percent: float = 1.0, frame_strength: str = "", layer_strength: str = "",
+        mask: Tensor | None = None, positions: PositionRule | None = None, group_norm: str = NORMS[0],
         pattern: AttentionRule | None = None,
-    ) -> io.NodeOutput:
+    ) -> io.NodeOutput:  # fmt: skip
+        layers = layer_values(layer_strength, "layer_strength")
+        frames = frame_values(frame_strength, "frame_strength")
         settings = MotionSettings(
-            strength=strength,
-            layers=layer_values(layer_strength, "layer_strength"),
-            frames=frame_values(frame_strength, "frame_strength"),
-            mask=mask,
-            positions=positions,
-            pattern=pattern,
+            strength, layers, frames=frames, mask=mask, positions=positions, pattern=pattern
         )
         return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent), group_norm))
 

@@ -111,12 +111,15 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
             "as AnimateLCM was trained with"
         )
     model = _filled(path.name, tensors, replace(parts, dtype=_dtype(tensors)) if parts.casts else parts)
+    if conv[0] is not None:
+        notes.append("the file holds an input convolution for image animation, which is not applied yet")
     named = "HotshotXL" if layout == "HotshotXL" else family.name
     whole = None if conv[0] is None or conv[1] is None else (conv[0], conv[1])
-    return replace(_file(model, named, given), notes=tuple(notes), input_conv=whole)
+    return replace(describe(model, named, given), notes=tuple(notes), input_conv=whole)
 
 
-def _file(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:
+def describe(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:
+    """A model with what the tensors that it was filled from tell."""
     size = sum(value.numel() * value.element_size() for value in tensors.values())
     return MotionFile(model, family, str(_dtype(tensors)).removeprefix("torch."), size)
 
@@ -143,7 +146,7 @@ def _own(name: str, tensors: dict[str, Tensor], metadata: dict[str, str], parts:
         raise FramewrightError(f"motion module: {name}: {error}") from error
     _check(name, expected.state_dict(), tensors)
     model = NewLayers.from_metadata(metadata, parts)
-    return _file(_fill(model, tensors), "temporal layers of this pack", tensors)
+    return describe(_fill(model, tensors), "temporal layers of this pack", tensors)
 
 
 def _foreign(tensors: Mapping[str, Tensor], family: Family | None) -> str:

@@ -16,7 +16,7 @@ from ..errors import FramewrightError
 from .motion import AS_TRAINED, Manner
 from .parts import Parts
 from .slots import Site
-from .space_time import TemporalParams, TemporalSite
+from .space_time import TemporalParams, TemporalSite, over_frames
 
 KIND = "temporal layers"  # in the header of a file of ours
 _GROUPS, _HEAD = 32, 64  # of the norm before attention; channels a head, at most
@@ -78,10 +78,7 @@ class LowRankConv(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        height, width = x.shape[-2:]
-        lines = x.unflatten(0, (-1, frames)).permute(0, 3, 4, 2, 1).flatten(0, 2)
-        lines = self.up(self.down(lines)).unflatten(0, (-1, height, width))
-        return x + lines.permute(0, 4, 3, 1, 2).flatten(0, 1)
+        return x + over_frames(x, frames, lambda lines: self.up(self.down(lines)))
 
 
 class NewLayer(nn.Module):

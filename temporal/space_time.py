@@ -7,6 +7,7 @@ al. 2022), VideoLDM mixes by a learned α (Blattmann et al. 2023), SVD by σ(α)
 temporal attention (Zhou et al. 2022), Lumiere resizes in time (Bar-Tal et al. 2024).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,13 @@ class TemporalParams:
                 )
 
 
+def over_frames(x: Tensor, frames: int, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """[B·F, C, h, w] after `change` of each pixel's line over the frames, [B·h·w, C, F]."""
+    channels, height, width = x.shape[1:]
+    lines = x.unflatten(0, (-1, frames)).permute(0, 3, 4, 2, 1).reshape(-1, channels, frames)
+    return change(lines).unflatten(0, (-1, height, width)).permute(0, 4, 3, 1, 2).flatten(0, 1)
+
+
 class TemporalConv(nn.Module):
     """A convolution of kernel 3 over the frames of [B·F, C, h, w], the identity at first if `identity`."""
 
@@ -54,10 +62,7 @@ class TemporalConv(nn.Module):
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        channels, height, width = x.shape[1:]
-        lines = x.unflatten(0, (-1, frames)).permute(0, 3, 4, 2, 1).reshape(-1, channels, frames)
-        lines = self.conv(lines).unflatten(0, (-1, height, width))  # [B, h, w, C, F]
-        return lines.permute(0, 4, 3, 1, 2).flatten(0, 1)
+        return over_frames(x, frames, self.conv)
 
 
 class FrameAttention(nn.Module):

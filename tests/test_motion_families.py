@@ -63,7 +63,7 @@ def test_a_file_is_of_the_family_that_its_keys_say(case: str, tmp_path: Path) ->
     lines = "\n".join(loaded.lines())
     assert f"family: {family}" in lines and f"frames at once: {positions}" in lines and "float32" in lines
     assert ("no position table" in lines) == (case == "AnimateLCM")
-    assert (loaded.input_conv is not None) == (case == "PIA")
+    assert (loaded.input_conv is not None) == (case == "PIA") == ("input convolution" in lines)
 
 
 @pytest.mark.parametrize("rename", [as_diffusers, as_hotshot])

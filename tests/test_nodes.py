@@ -59,7 +59,7 @@ def test_execute_is_short() -> None:
         body = ast.parse((ROOT / "nodes" / f"{node.__module__.rsplit('.', 1)[1]}.py").read_text("utf-8"))
         for function in ast.walk(body):
             if isinstance(function, ast.FunctionDef) and function.name == "execute":
-                assert function.end_lineno - function.body[0].lineno < 15, name
+                assert function.end_lineno - function.lineno <= 16, name
 
 
 def test_schemas_leave_out_what_an_old_host_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
