@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 from ..errors import FramewrightError
 from ..temporal.checkpoint import MotionFile, describe, load_motion
 from ..temporal.families import base_of
-from ..temporal.motion import LowRank, MotionModel, TemporalLayers
+from ..temporal.motion import MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.new_layers import NewLayerParams, NewLayers
 from ..temporal.slots import Site
+from ..temporal.transformer import LowRank
 from .host import host
 
 AS_TRAINED = MotionSettings()

@@ -20,9 +20,11 @@ from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene, Subject, subjects
 
-UNSTEADY = 0.12  # most noise on the decoder's latents, which have deviation 1
+UNSTEADY = 0.25  # most noise on the decoder's latents, which have deviation 1
+CUT = 0.03  # of the decoder's frames begin another scene
 NOISE_ALONE = 0.35  # of the motion model's clips
-SHOWN = (4,) * 11 + (16,) * 9  # frames of each clip seen at once, over the course of the motion run
+MISLED, MISLED_FROM = 0.6, 850  # of its clips at this timestep or a noisier one
+SHOWN = (4,) * 8 + (8,) * 6 + (16,) * 6  # frames of each clip seen at once, over the course of the motion run
 STEPS = {"vae": 2200, "decoder": 2000, "image": 4500, "motion": 3000}
 
 _TRAINED_ON = [s for s in subjects() if not s.held_out]
@@ -53,13 +55,15 @@ def alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, 0).float()
 
 
-def diffuse(latents: Tensor, steps: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B]."""
+def diffuse(latents: Tensor, steps: Tensor, draw: Draw, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B].
+
+    `seen`: latents that the noise shows in the place of those to predict.
+    """
     alpha = alphas_cumprod().to(latents)[steps].view(-1, 1, 1, 1)
-    noise = draw.randn_like(latents)
-    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, alpha.sqrt() * noise - (
-        1 - alpha
-    ).sqrt() * latents
+    shown = latents if seen is None else seen
+    noised = alpha.sqrt() * shown + (1 - alpha).sqrt() * draw.randn_like(latents)
+    return noised, (alpha.sqrt() * noised - latents) / (1 - alpha).sqrt()
 
 
 class MotionProbe(nn.Module):
@@ -101,7 +105,7 @@ def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVA
         scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(24)]
         pixels = _pixels([_still(scene, draw) for scene in scenes]).to(device)
         mean, logvar = vae.moments(pixels)
-        restored = vae.decoder(mean + (0.5 * logvar).exp() * draw.randn_like(mean))
+        restored = vae.decoder(mean + (0.5 * logvar).exp() * draw.randn_like(mean), frames=1)
         divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
         error = restored - pixels
         return error.abs().mean() + 2 * error.pow(2).mean() + 2e-4 * divergence
@@ -117,21 +121,32 @@ def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVA
 
 
 def train_decoder(seed: int, folder: Path, steps: int, device: str, vae: SmallVAE) -> tuple[SmallVAE, dict]:
-    """The decoder further, with the latents as they are: also from latents as unsteady as sampled ones."""
+    """The decoder further, over clips, with the latents as they are or as unsteady as sampled ones."""
     vae.encoder.requires_grad_(False)
     vae.decoder.requires_grad_(True)
+    clips, frames = 3, 10
+
+    def clip(draw: Draw) -> list[np.ndarray]:
+        """Frames in a row, at times cut to another scene."""
+        scene = Scene.sample(_subject(draw), draw.numbers)
+        first, pictures = int(draw.numbers.integers(FRAMES - frames + 1)), []
+        for place in range(first, first + frames):
+            if draw.numbers.uniform() < CUT:
+                scene = Scene.sample(_subject(draw), draw.numbers)
+            pictures.append(render.frame(scene, place))
+        return pictures
 
     def loss(draw: Draw) -> Tensor:
-        scenes = [Scene.sample(_subject(draw), draw.numbers) for _ in range(24)]
-        pixels = _pixels([_still(scene, draw) for scene in scenes]).to(device)
+        pixels = _pixels([picture for _ in range(clips) for picture in clip(draw)]).to(device)
         with torch.no_grad():
             latents = vae.encode(pixels)
-            unsteady = UNSTEADY * torch.rand(len(scenes), 1, 1, 1, generator=draw.noise).to(device)
-            latents = latents + unsteady * draw.randn_like(latents)
-        error = vae.decode(latents) - pixels
-        return error.abs().mean() + 2 * error.pow(2).mean()
+            unsteady = UNSTEADY * torch.rand(clips, 1, 1, 1, generator=draw.noise).to(device)
+            latents = latents + unsteady.repeat_interleave(frames, 0) * draw.randn_like(latents)
+        error = vae.decode(latents, frames) - pixels
+        flicker = error.unflatten(0, (clips, frames)).diff(dim=1)
+        return error.abs().mean() + 2 * error.pow(2).mean() + 2 * flicker.abs().mean()
 
-    return vae, fit("decoder", vae.decoder, loss, steps, 2e-3, seed, folder)
+    return vae, fit("decoder", vae.decoder, loss, steps, 1e-3, seed, folder)
 
 
 def train_image(
@@ -160,15 +175,26 @@ def train_image(
 
 
 def _played(scene: Scene, draw: Draw) -> Scene:
-    """The scene as the motion model sees it: nearly always staged, closely at first.
+    """The scene as the motion model sees it: closely staged at first, then anywhere along its course.
 
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
-    words for it go unused; clips that cross the middle halfway make them worth reading.
+    words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
+    window of frames has the motion at another place, so the places widen once the words are read.
     """
-    close = draw.progress < 0.55
-    if not close and draw.numbers.uniform() < 0.08:
-        return scene
-    return scene.staged(draw.numbers, 0.1 if close else 0.2)
+    return scene.staged(draw.numbers, float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0)))
+
+
+def _trace(scenes: list[Scene], places: np.ndarray, draw: Draw) -> list[np.ndarray]:
+    """What the noise still shows of clips: themselves, or, where misled, a motion of another pace or way.
+
+    In noise that heavy a model would rather guess the way things move than read it. These traces tell where
+    a thing is halfway, and lie about how it got there.
+    """
+    half, pictures = (FRAMES - 1) / 2, []
+    for scene in scenes:
+        pace = draw.numbers.uniform(-1, 1)
+        pictures += [render.frame(scene, half + pace * (place - half)) for place in places]
+    return pictures
 
 
 def train_motion(
@@ -190,19 +216,23 @@ def train_motion(
         scenes = [_played(Scene.sample(_subject(draw), draw.numbers), draw) for _ in range(clips)]
         captions = [_caption(scene.subject, draw) for scene in scenes]
         places = np.sort(draw.numbers.permutation(FRAMES)[:shown])
+        # Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
+        # last timestep still shows a trace of the clip; so some clips are noise alone, others misled.
+        chance = torch.rand(clips, generator=draw.noise) ** 1.5
+        alone = torch.rand(clips, generator=draw.noise) < NOISE_ALONE * (1 - 0.5 * draw.progress)
+        at = (999 * (1 - chance.masked_fill(alone, 0))).long()
+        misled = (torch.rand(clips, generator=draw.noise) < MISLED) & (at >= MISLED_FROM) & ~alone
         with torch.no_grad():
             pictures = [render.frame(scene, place) for scene in scenes for place in places]
             latents = vae.encode(_pixels(pictures).to(device))
+            shows = latents.masked_fill(alone.repeat_interleave(shown).view(-1, 1, 1, 1).to(device), 0)
+            if misled.any():
+                chosen = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
+                traces = vae.encode(_pixels(_trace(chosen, places, draw)).to(device))
+                shows[misled.repeat_interleave(shown).to(device)] = traces
             context = words.encode(captions).repeat_interleave(shown, 0)
-        # Mostly high noise, where it is decided what moves where.
-        chance = torch.rand(clips, generator=draw.noise) ** 1.5
-        # Sampling begins with noise alone, but the last timestep still shows a trace of the clip, from which
-        # a model would rather learn the way things move than from the words. So some clips are noise alone.
-        alone = torch.rand(clips, generator=draw.noise) < NOISE_ALONE
-        at = (999 * (1 - chance.masked_fill(alone, 0))).long().to(device).repeat_interleave(shown)
-        noised, target = diffuse(latents, at, draw)
-        trace = alphas_cumprod()[at.cpu()].sqrt() * alone.repeat_interleave(shown)
-        noised = noised - trace.to(latents).view(-1, 1, 1, 1) * latents
+        at = at.repeat_interleave(shown).to(device)
+        noised, target = diffuse(latents, at, draw, shows)
         options = {LAYERS: (layers,), CALL_FRAMES: shown, POSITIONS: torch.from_numpy(places).to(device)}
         # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
         with torch.autocast(device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):

@@ -100,7 +100,7 @@ def _fine(points: np.ndarray) -> np.ndarray:
     return np.round((points + 0.5) * _SUPER - 0.5).astype(np.int32)
 
 
-def mask(scene: Scene, frame: int) -> np.ndarray:
+def mask(scene: Scene, frame: float) -> np.ndarray:
     """Coverage of each pixel by the shape, [H, W], 0..1."""
     pose = scene.pose(frame)
     canvas = np.zeros((SIZE * _SUPER, SIZE * _SUPER), np.uint8)
@@ -130,7 +130,7 @@ def ground(scene: Scene) -> np.ndarray:
     return (scene.tone + 0.14 * np.clip(wave * 2, -1, 1)).astype(np.float32)
 
 
-def frame(scene: Scene, number: int) -> np.ndarray:
+def frame(scene: Scene, number: float) -> np.ndarray:
     """One picture, [H, W, 3]."""
     cover = mask(scene, number)[..., None]
     return (

@@ -1,4 +1,8 @@
-"""The demo model's small VAE: 64×64 frames to 4-channel latents of a quarter size, and back."""
+"""The demo model's small VAE: 64×64 frames to 4-channel latents of a quarter size, and back.
+
+Frames are encoded one by one. The decoder sees the frames around each, as in MagicVideo (Zhou et al. 2022)
+and Stable Video Diffusion (Blattmann et al. 2023): sampled latents are never quite steady, and would flicker.
+"""
 
 from collections.abc import Callable
 
@@ -7,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
+from ..temporal.parts import Parts
+from ..temporal.space_time import TemporalConv
 
 DOWNSCALE = 4
 CHANNELS = 4
@@ -28,6 +34,40 @@ class _Res(nn.Module):
         return x + self.body(F.silu(x))
 
 
+class _Decoder(nn.Module):
+    """Residual blocks at a quarter and at half of the size, each followed by a convolution over frames."""
+
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        half = wide // 2
+        self.enter = nn.Conv2d(CHANNELS, wide, 3, padding=1)
+        self.coarse = nn.ModuleList(_Res(wide) for _ in range(4))
+        self.grow = nn.Sequential(nn.Conv2d(wide, 2 * wide, 3, padding=1), nn.PixelShuffle(2))
+        self.fine = nn.ModuleList(_Res(half) for _ in range(2))
+        self.leave = nn.Sequential(nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1), nn.PixelShuffle(2))
+        widths = [wide] * len(self.coarse) + [half] * len(self.fine)
+        self.temporal = nn.ModuleList(TemporalConv(one, identity=True, parts=Parts()) for one in widths)
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame's picture depends on."""
+        return len(self.temporal)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """[B·F, 4, h, w] to pixels [B·F, 3, 4h, 4w]; a single picture passes no temporal layer."""
+        x, over = self.enter(x), iter(self.temporal)
+        for block in self.coarse:
+            x = self._steady(next(over), block(x), frames)
+        x = self.grow(x)
+        for block in self.fine:
+            x = self._steady(next(over), block(x), frames)
+        return self.leave(x)
+
+    @staticmethod
+    def _steady(layer: nn.Module, x: Tensor, frames: int) -> Tensor:
+        return x if frames == 1 else layer(x, frames)
+
+
 class SmallVAE(nn.Module):
     """Pixels [F, 3, H, W] in −1..1 to latents [F, 4, H/4, W/4] of mean 0 and deviation 1 a channel."""
 
@@ -38,12 +78,7 @@ class SmallVAE(nn.Module):
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), _Res(2 * width), _Res(2 * width),
             nn.SiLU(), nn.Conv2d(2 * width, 2 * CHANNELS, 1),
         )  # fmt: skip
-        wide = 3 * width
-        self.decoder = nn.Sequential(
-            nn.Conv2d(CHANNELS, wide, 3, padding=1), _Res(wide), _Res(wide), _Res(wide), _Res(wide),
-            nn.Conv2d(wide, 2 * wide, 3, padding=1), nn.PixelShuffle(2), _Res(wide // 2), _Res(wide // 2),
-            nn.SiLU(), nn.Conv2d(wide // 2, 12, 3, padding=1), nn.PixelShuffle(2),
-        )  # fmt: skip
+        self.decoder = _Decoder(3 * width)
         self.register_buffer("mean", torch.zeros(1, CHANNELS, 1, 1))
         self.register_buffer("std", torch.ones(1, CHANNELS, 1, 1))
 
@@ -55,8 +90,9 @@ class SmallVAE(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         return (self.moments(pixels)[0] - self.mean) / self.std
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents * self.std + self.mean)
+    def decode(self, latents: Tensor, frames: int) -> Tensor:
+        """Latents of clips of `frames` frames each to pixels; frames of one clip are decoded together."""
+        return self.decoder(latents * self.std + self.mean, frames)
 
 
 class FrameVAE:
@@ -83,7 +119,10 @@ class FrameVAE:
                 f"pixels: frames of {width}×{height} came, the demo VAE takes multiples of {DOWNSCALE}; "
                 "add Upscale Image before it"
             )
-        return self._chunks(self._net.encode, pixels[..., :3].movedim(-1, 1) * 2 - 1, height * width)
+        device, count = self._prepare(height * width * BYTES_A_PIXEL)
+        parts = (pixels[..., :3].movedim(-1, 1) * 2 - 1).split(count)
+        with torch.no_grad():
+            return torch.cat([self._net.encode(part.to(device, torch.float32)).cpu() for part in parts])
 
     def decode(self, latents: Tensor) -> Tensor:
         if latents.ndim != 4 or latents.shape[1] != CHANNELS:
@@ -91,11 +130,11 @@ class FrameVAE:
                 f"samples: latents of shape {list(latents.shape)} came, "
                 f"the demo VAE takes [frames, {CHANNELS}, h, w]"
             )
-        area = latents.shape[-2] * latents.shape[-1] * DOWNSCALE**2
-        pixels = self._chunks(self._net.decode, latents, area)
-        return ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1)
-
-    def _chunks(self, run: Callable[[Tensor], Tensor], frames: Tensor, area: int) -> Tensor:
-        device, count = self._prepare(area * BYTES_A_PIXEL)
+        device, count = self._prepare(latents.shape[-2] * latents.shape[-1] * DOWNSCALE**2 * BYTES_A_PIXEL)
+        reach, total, parts = self._net.decoder.reach, latents.shape[0], []
         with torch.no_grad():
-            return torch.cat([run(part.to(device, torch.float32)).cpu() for part in frames.split(count)])
+            for first in range(0, total, count):  # each part with the frames around it that it depends on
+                begin, end = max(0, first - reach), min(total, first + count + reach)
+                seen = latents[begin:end].to(device, torch.float32)
+                parts.append(self._net.decode(seen, end - begin)[first - begin :][:count].cpu())
+        return ((torch.cat(parts) + 1) / 2).clamp(0, 1).movedim(1, -1)

@@ -141,7 +141,7 @@ class Scene:
             return replace(self, x=x, y=y + 8, phase=course)
         return replace(self, angle=course * 2 * np.pi) if motion == "spinning" else self
 
-    def pose(self, frame: int) -> Pose:
+    def pose(self, frame: float) -> Pose:
         motion, x, y, angle, radius, gait = self.subject.motion, self.x, self.y, self.angle, self.radius, 0.0
         if motion in DIRECTIONS:
             step = np.array(DIRECTIONS[motion]) / np.linalg.norm(DIRECTIONS[motion]) * self.speed * frame

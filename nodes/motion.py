@@ -11,11 +11,12 @@ from ..bridge.motion import Motion as MotionModule
 from ..bridge.pictures import image
 from ..errors import FramewrightError
 from ..pictures.unet_map import unet_map
+from ..sampling.windows import Windows as WindowsPlan
 from ..temporal.keyed_text import frame_values, layer_values
 from ..temporal.motion_settings import MotionSettings
 from ..temporal.motion_settings import Positions as PositionRule
 from ..temporal.patterns import Pattern as AttentionRule
-from .schema import Motion, Pattern, Positions, schema
+from .schema import Motion, Pattern, Positions, Windows, schema
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -162,6 +163,8 @@ class ApplyMotionModule(io.ComfyNode):
                                tooltip="The image model's norms; AnimateDiff v1 was trained across frames."),
                 Pattern.Input("pattern", optional=True,
                               tooltip="From Attention Pattern: which frames each frame reads in the module."),
+                Windows.Input("windows", optional=True,
+                              tooltip="From Temporal Windows, for more frames than the module takes."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],
         )  # fmt: skip
@@ -171,12 +174,12 @@ class ApplyMotionModule(io.ComfyNode):
         cls, model: object, motion: MotionModule, strength: float = 1.0, start_percent: float = 0.0,
         end_percent: float = 1.0, frame_strength: str = "", layer_strength: str = "",
         mask: Tensor | None = None, positions: PositionRule | None = None, group_norm: str = NORMS[0],
-        pattern: AttentionRule | None = None,
+        pattern: AttentionRule | None = None, windows: WindowsPlan | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         layers = layer_values(layer_strength, "layer_strength")
         frames = frame_values(frame_strength, "frame_strength")
         settings = MotionSettings(
-            strength, layers, frames=frames, mask=mask, positions=positions, pattern=pattern
+            strength, layers, frames=frames, mask=mask, positions=positions, pattern=pattern, views=windows
         )
         return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent), group_norm))
 

@@ -59,7 +59,7 @@ class WindowsPreview(io.ComfyNode):
             search_aliases=["timeline", "context view"],
             is_output_node=True,
             inputs=[
-                Windows.Input("windows", tooltip="From Context Windows."),
+                Windows.Input("windows", tooltip="From Context Windows or Temporal Windows."),
                 io.Int.Input("frames", default=64, min=1, max=4096, tooltip="Frames of the video."),
                 io.Int.Input("steps", default=3, min=1, max=16, tooltip="Sampling steps to draw."),
             ],
@@ -73,4 +73,31 @@ class WindowsPreview(io.ComfyNode):
         return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
-NODES = [ContextWindows, WindowsPreview]
+class TemporalWindows(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightTemporalWindows",
+            display_name="Temporal Windows",
+            category="Framewright/windows",
+            description="Windows inside a motion module only: its attention runs over overlapping windows of "
+            "frames, averaged in every layer, while the image model sees each frame once (FreeNoise, Qiu et "
+            "al. 2023). Where Context Windows fuses whole predictions, this fuses features.",
+            search_aliases=["freenoise", "long video", "view options", "windowed temporal attention"],
+            inputs=[
+                io.Int.Input("length", default=16, min=1, max=512,
+                             tooltip="Frames that attend together; what the motion module was trained for."),
+                io.Int.Input("overlap", default=12, min=0, max=511,
+                             tooltip="Frames a window shares with the next; less than its length."),
+                io.Combo.Input("fuse", options=list(FUSES), default="pyramid",
+                               tooltip="How overlapping frames are averaged."),
+            ],
+            outputs=[Windows.Output(display_name="WINDOWS", tooltip="For Apply Motion Module.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, length: int, overlap: int, fuse: str) -> io.NodeOutput:
+        return io.NodeOutput(WindowsPlan(length, overlap, "standard", fuse))
+
+
+NODES = [ContextWindows, TemporalWindows, WindowsPreview]

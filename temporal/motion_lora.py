@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ..errors import FramewrightError
 from .checkpoint import Reader, read_tensors
 from .key_layouts import animatediff_keys
-from .motion import LowRank, MotionModel
+from .motion import MotionModel
 from .parts import Parts
 from .slots import Site
+from .transformer import LowRank
 
 _PART = re.compile(
     r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(?:processor\.)?"

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from .extent import Extent
-from .motion import LowRank, Manner, TemporalLayers
+from .motion import TemporalLayers
 from .patterns import Pattern
 from .slots import NUMBERS, POSITIONS, Site, frame_count
+from .transformer import LowRank, Manner, Views
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,14 @@ class MotionSettings(Extent):
 
     frames: a factor [F] a frame of the video, the last one for all further ones. mask: [F or 1, h, w], 0
     where the image model stays as it is. pattern: which frames a frame reads in the module's attention, all
-    where there is none.
+    where there is none. views: windows in which the module's attention runs, for more frames than it takes.
     """
 
     frames: Sequence[float] | None = None
     mask: Tensor | None = None
     positions: Positions | None = None
     pattern: Pattern | None = None
+    views: Views | None = None
 
     def weight(self, h: Tensor, numbers: Tensor) -> Tensor | None:
         """A factor [len(numbers), 1, h or 1, w or 1] for the frames of that number, None for 1 everywhere."""
@@ -98,7 +100,10 @@ class AppliedMotion:
         if layer is None or frames == 1 or strength == 0:
             return h
         low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
-        moved = layer(h, frames, Manner(self._rows(frames, options), low_rank, self._settings.pattern))
+        views = self._settings.views
+        at_once = frames if views is None else len(views.plan(frames)[0])
+        manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views)
+        moved = layer(h, frames, manner)
         numbers = options.get(NUMBERS)
         weight = self._settings.weight(h, torch.arange(frames) if numbers is None else numbers.cpu())
         if weight is None:
@@ -107,6 +112,7 @@ class AppliedMotion:
         return h + weight * (moved - h)
 
     def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
+        """Rows of the position table for the frames that attend together."""
         places, length = options.get(POSITIONS), self._model.length
         if self._settings.positions is None:
             self._model.check_frames(frames)

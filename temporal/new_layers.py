@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .motion import AS_TRAINED, Manner
 from .parts import Parts
 from .slots import Site
 from .space_time import TemporalParams, TemporalSite, over_frames
+from .transformer import AS_TRAINED, Manner
 
 KIND = "temporal layers"  # in the header of a file of ours
 _GROUPS, _HEAD = 32, 64  # of the norm before attention; channels a head, at most
@@ -95,9 +95,9 @@ class NewLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        if manner.positions is not None or manner.pattern is not None:
+        if any(given is not None for given in (manner.positions, manner.pattern, manner.views)):
             raise FramewrightError(
-                "positions, pattern: layers built by Build Temporal Layers came, which take neither; "
+                "positions, pattern, windows: layers built by Build Temporal Layers came, which take none; "
                 "expected a motion module of the AnimateDiff type"
             )
         if self.affine is not None:

@@ -4,13 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.errors import FramewrightError
+from framewright.sampling.windows import Windows
+from framewright.temporal import transformer
 from framewright.temporal.checkpoint import load_motion
-from framewright.temporal.motion import MotionModel, MotionParams, TemporalTransformer
+from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.parts import Parts
+from framewright.temporal.pattern_attention import SEQUENCES
 from framewright.temporal.slots import FRAMES, insert_slots, remove_slots, site_channels
+from framewright.temporal.transformer import Manner, TemporalTransformer, pixels_at_once
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams
 from framewright.tests.foreign_keys import as_diffusers
 from safetensors.torch import save_file
@@ -27,7 +32,7 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.mark.parametrize(("channels", "frames"), [(32, 5), (64, 12), (320, 3)])
 def test_a_temporal_block_gives_diffusers_numbers(channels: int, frames: int) -> None:
-    ours = randomised(TemporalTransformer(channels, TINY, Parts()))
+    ours = randomised(TemporalTransformer(channels, 8, 12, 32, Parts()))
     theirs = AnimateDiffTransformer3D(
         num_attention_heads=8, attention_head_dim=channels // 8, in_channels=channels, norm_num_groups=32,
         num_layers=1, activation_fn="geglu", attention_bias=False, double_self_attention=True,
@@ -36,9 +41,46 @@ def test_a_temporal_block_gives_diffusers_numbers(channels: int, frames: int) ->
     theirs.load_state_dict(as_diffusers(ours.state_dict()))
     x = torch.randn(6, frames, channels)  # past the norm, which diffusers takes over all frames at once
     with torch.no_grad():
-        torch.testing.assert_close(
-            ours.transformer_blocks[0](x), theirs.transformer_blocks[0](x), atol=1e-4, rtol=1e-4
-        )
+        mine = ours.transformer_blocks[0](x.transpose(0, 1)[None])[0].transpose(0, 1)
+        torch.testing.assert_close(mine, theirs.transformer_blocks[0](x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("frames", "length", "stride"), [(12, 8, 4), (24, 12, 6), (16, 9, 7), (8, 8, 4)])
+@torch.no_grad()
+def test_windows_inside_a_block_give_diffusers_free_noise(frames: int, length: int, stride: int) -> None:
+    ours = randomised(TemporalTransformer(32, 8, 12, 32, Parts()))
+    theirs = FreeNoiseTransformerBlock(
+        dim=32, num_attention_heads=8, attention_head_dim=4, activation_fn="geglu", attention_bias=False,
+        double_self_attention=True, positional_embeddings="sinusoidal", num_positional_embeddings=12,
+        context_length=length, context_stride=stride, weighting_scheme="pyramid",
+    ).eval()  # fmt: skip
+    theirs.load_state_dict(as_diffusers(ours.transformer_blocks[0].state_dict()))
+    x = torch.randn(6, frames, 32)
+    manner = Manner(views=Windows(length, length - stride))
+    mine = ours.transformer_blocks[0](x.transpose(0, 1)[None], manner)[0].transpose(0, 1)
+    torch.testing.assert_close(mine, theirs(x), atol=1e-4, rtol=1e-4)
+    if frames > length:
+        plain = ours.transformer_blocks[0](x[:, :12].transpose(0, 1)[None])[0].transpose(0, 1)
+        assert (plain - mine[:, :12]).abs().max() > 1e-2  # windows do something
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+@torch.no_grad()
+def test_pixels_in_chunks_give_the_same_bits(clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = randomised(TemporalTransformer(64, 8, 12, 32, Parts()))
+    x = torch.randn(clips * 8, 64, 16, 16)
+    monkeypatch.setattr(transformer, "CPU_TOKENS", 2**20)
+    whole = ours(x, 8)
+    for tokens in (256, 512, 1024):
+        monkeypatch.setattr(transformer, "CPU_TOKENS", tokens)
+        assert pixels_at_once(x.device, clips, 8) < 256
+        assert torch.equal(ours(x, 8), whole)
+
+
+def test_no_call_gets_more_sequences_than_kernels_take() -> None:
+    assert pixels_at_once(torch.device("cuda"), 1, 1) == SEQUENCES
+    assert pixels_at_once(torch.device("cuda"), 2, 1) * 2 <= SEQUENCES
+    assert pixels_at_once(torch.device("cpu"), 1, 10**6) == 1
 
 
 @torch.no_grad()

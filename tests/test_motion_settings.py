@@ -97,7 +97,7 @@ def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> No
 
 def test_a_fraction_of_a_row_is_the_mix_of_two(model: MotionModel) -> None:
     table = model.at(SITE).transformer_blocks[0].attention_blocks[0].pos_encoder
-    given = table(torch.zeros(1, 2, 32), torch.tensor([1.25, 2.0]))
+    given = table(torch.zeros(1, 2, 1, 32), torch.tensor([1.25, 2.0]))[:, :, 0]
     torch.testing.assert_close(given[0, 0], 0.75 * table.pe[0, 1] + 0.25 * table.pe[0, 2])
     torch.testing.assert_close(given[0, 1], table.pe[0, 2])
 

@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_one_error(tmp_path: Path) -> None:
     layers = NewLayers(SITES, NewLayerParams(frames=6), Parts())
     with pytest.raises(FramewrightError, match="7 frames came, the temporal layers were built for 6"):
         AppliedMotion(layers, MotionSettings())(("input", 1), torch.zeros(7, 32, 2, 2), {FRAMES: 7})
-    with pytest.raises(FramewrightError, match="positions, pattern: layers built by"):
+    with pytest.raises(FramewrightError, match="positions, pattern, windows: layers built by"):
         shifted = MotionSettings(positions=Positions(stretch=0.5))
         AppliedMotion(layers, shifted)(("input", 1), torch.zeros(6, 32, 2, 2), {FRAMES: 6})
     with pytest.raises(FramewrightError, match="a block of 48 channels came"):

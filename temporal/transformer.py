@@ -1,0 +1,184 @@
+"""The temporal transformer of a motion module (AnimateDiff, Guo et al. 2023), in its key layout.
+
+Tokens stay where they are, frame by frame as in the image model, [B, F, N, C] for F frames of N pixels: only
+the scores of attention need a pixel's frames side by side. Pixels know nothing of one another, so they run in
+chunks that stay in a CPU's cache, and bound the memory of everything else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import FeedForward
+from .parts import Parts
+from .pattern_attention import SEQUENCES, attend
+from .patterns import Pattern
+from .positions import sinusoidal_positions
+
+CPU_TOKENS, TOKENS = 4096, 2**18  # at once; on a CPU, and elsewhere
+
+LowRank = Callable[[str, Tensor], Tensor | None]  # what a motion LoRA adds to a projection of [B, F, N, C]
+
+
+class Views(Protocol):
+    """Windows of frames, each of one length, and what each place in one counts."""
+
+    def plan(self, frames: int) -> Sequence[Sequence[int]]: ...
+
+    def weights(self, length: int) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How temporal layers run in one call, where other than they were trained.
+
+    positions [F] are rows of the position table; low_rank adds to the projections of each of the two
+    attentions; pattern is which frames a frame reads; views are the windows in which attention runs and that
+    are averaged before the feed-forward (FreeNoise, Qiu et al. 2023).
+    """
+
+    positions: Tensor | None = None
+    low_rank: Sequence[Sequence[LowRank]] = ((), ())
+    pattern: Pattern | None = None
+    views: Views | None = None
+
+
+AS_TRAINED = Manner()
+
+
+class PositionTable(nn.Module):
+    pe: Tensor
+
+    def __init__(self, length: int, channels: int, parts: Parts) -> None:
+        super().__init__()
+        self.register_buffer("pe", sinusoidal_positions(length, channels).to(parts.device, parts.dtype))
+
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Add to [B, F, N, C] the rows of `positions` [F], interpolated where not whole, or the first F."""
+        if positions is None:
+            return x + self.pe[0, : x.shape[1], None].to(x)
+        below = positions.floor().long()
+        rows = torch.lerp(
+            self.pe[0, below].float(),
+            self.pe[0, positions.ceil().long()].float(),
+            (positions - below).to(self.pe.device, torch.float32)[:, None],
+        )
+        return x + rows[:, None].to(x)
+
+
+class TemporalAttention(nn.Module):
+    """Self-attention over the frames of each pixel, [B, F, N, C].
+
+    One projection gives queries, keys and values; files hold it as three.
+    """
+
+    def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
+        super().__init__()
+        self.heads, self.attention = heads, parts.attention
+        self.to_qkv = parts.linear(channels, 3 * channels, bias=False)
+        self.to_out = nn.Sequential(parts.linear(channels, channels), nn.Identity())
+        self.pos_encoder = PositionTable(positions, channels, parts)
+
+    def forward(self, x: Tensor, manner: Manner = AS_TRAINED, number: int = 0) -> Tensor:
+        """`number`: which of its block's attentions this is."""
+        x, low_rank = self.pos_encoder(x, manner.positions), manner.low_rank[number]
+        projected = zip(_THREE, self.to_qkv(x).chunk(3, dim=-1), strict=True)
+        q, k, v = (_with(low_rank, name, x, out).transpose(1, 2).flatten(0, 1) for name, out in projected)
+        read = self._read(q, k, v, manner.pattern).unflatten(0, (x.shape[0], -1))  # [B, N, F, C]
+        read = read.transpose(1, 2).contiguous()
+        return _with(low_rank, "to_out.0", read, self.to_out(read))
+
+    def _read(self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None) -> Tensor:
+        """Attention over sequences [B·N, F, C]."""
+        if pattern is None:
+            return self.attention(q, k, v, self.heads)
+        frames = q.shape[1]
+        q, k, v = (t.flatten(0, 1).unsqueeze(1) for t in (q, k, v))  # clips of one pixel
+        read = attend(pattern, q, k, v, self.heads, frames, self.attention)
+        return read.unflatten(0, (-1, frames)).squeeze(2)
+
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        held = super().state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
+        parts = held.pop(f"{prefix}to_qkv.weight").chunk(3)
+        held.update({f"{prefix}{name}.weight": part for name, part in zip(_THREE, parts, strict=True)})
+        return held
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any, **named: Any) -> None:
+        keys = [f"{prefix}{name}.weight" for name in _THREE]
+        if all(key in state_dict for key in keys):
+            state_dict[f"{prefix}to_qkv.weight"] = torch.cat([state_dict.pop(key) for key in keys])
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
+
+
+_THREE = ("to_q", "to_k", "to_v")
+
+
+def _with(low_rank: Sequence[LowRank], name: str, x: Tensor, out: Tensor) -> Tensor:
+    """A projection's result on x, and what motion LoRAs add to it."""
+    for low in low_rank:
+        added = low(name, x)
+        out = out if added is None else out + added
+    return out
+
+
+class TemporalBlock(nn.Module):
+    def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(
+            TemporalAttention(channels, heads, positions, parts) for _ in range(2)
+        )
+        self.norms = nn.ModuleList(parts.layer_norm(channels) for _ in range(2))
+        self.ff = FeedForward(channels, parts)
+        self.ff_norm = parts.layer_norm(channels)
+
+    def forward(self, x: Tensor, manner: Manner = AS_TRAINED) -> Tensor:
+        x = self._attend(x, manner) if manner.views is None else self._in_views(x, manner, manner.views)
+        return x + self.ff(self.ff_norm(x))
+
+    def _attend(self, x: Tensor, manner: Manner) -> Tensor:
+        for number, (attention, norm) in enumerate(zip(self.attention_blocks, self.norms, strict=True)):
+            x = x + attention(norm(x), manner, number)
+        return x
+
+    def _in_views(self, x: Tensor, manner: Manner, views: Views) -> Tensor:
+        """Each window attends by itself, at the same positions; where they overlap they are averaged."""
+        plan = views.plan(x.shape[1])
+        weights = x.new_tensor(views.weights(len(plan[0])))[:, None, None]
+        total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)
+        for window in plan:
+            held = slice(window[0], window[-1] + 1)
+            total[:, held] += self._attend(x[:, held], manner) * weights
+            shares[held] += weights
+        return total / shares
+
+
+class TemporalTransformer(nn.Module):
+    """Residual temporal transformer on [B·F, C, h, w]; a zero `proj_out` leaves the image model as it is."""
+
+    def __init__(self, channels: int, heads: int, positions: int, norm_groups: int, parts: Parts) -> None:
+        super().__init__()
+        self.norm = parts.group_norm(norm_groups, channels, eps=1e-6)
+        self.proj_in = parts.linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, heads, positions, parts)])
+        self.proj_out = parts.linear(channels, channels)
+
+    def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
+        clips = self.norm(x).unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
+        parts = clips.split(pixels_at_once(x.device, clips.shape[0], frames), dim=-1)
+        moved = [self._move(part.transpose(-1, -2), manner).transpose(-1, -2) for part in parts]
+        return x + (moved[0] if len(moved) == 1 else torch.cat(moved, dim=-1)).reshape(x.shape)
+
+    def _move(self, tokens: Tensor, manner: Manner) -> Tensor:
+        tokens = self.proj_in(tokens)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, manner)
+        return self.proj_out(tokens)
+
+
+def pixels_at_once(device: torch.device, clips: int, frames: int) -> int:
+    """How many pixels run together; never more sequences than attention kernels take."""
+    tokens = CPU_TOKENS if device.type == "cpu" else TOKENS
+    return max(1, min(tokens // (clips * frames), SEQUENCES // clips))
