@@ -2,10 +2,18 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .nodes import attention, demo, frames, layers, motion, windows
+from .nodes import attention, demo, frames, image, layers, motion, windows
 
 WEB_DIRECTORY = "./web"
-NODES = [*demo.NODES, *motion.NODES, *layers.NODES, *attention.NODES, *windows.NODES, *frames.NODES]
+NODES = [
+    *demo.NODES,
+    *motion.NODES,
+    *image.NODES,
+    *layers.NODES,
+    *attention.NODES,
+    *windows.NODES,
+    *frames.NODES,
+]
 
 
 class Framewright(ComfyExtension):

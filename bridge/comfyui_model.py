@@ -1,6 +1,6 @@
 """The model handle over ComfyUI's ModelPatcher, by its own extension points only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from comfy.ldm.modules.attention import optimized_attention
@@ -25,6 +25,7 @@ from ..temporal.slots import (
 )
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_windows import WindowHandler
+from .host import InputPatch
 
 KEY = "framewright"
 
@@ -35,13 +36,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None =
 
 
 class _Shared:
-    """A layer set that stays one object through the host's deep copies of its options."""
+    """A layer set or patch that stays one object through the host's deep copies of its options."""
 
-    def __init__(self, layers: Any) -> None:
-        self._layers = layers
+    def __init__(self, called: Callable[..., Tensor]) -> None:
+        self._called = called
 
-    def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
-        return self._layers(site, h, options)
+    def __call__(self, *given: Any) -> Tensor:
+        return self._called(*given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
         return self
@@ -79,6 +80,12 @@ class ComfyModel:
     def norm_across_frames(self) -> None:
         self._options[ACROSS] = True
         self.model.set_injections(f"{KEY}_norms", [PatcherInjection(_hook, _unhook)])
+
+    def add_input_patch(self, patch: InputPatch) -> None:
+        self.model.set_model_input_block_patch(_Shared(patch))
+
+    def latent_in(self, latents: Tensor) -> Tensor:
+        return self.model.model.process_latent_in(latents)
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, attention, extent)

@@ -1,10 +1,10 @@
 """What nodes ask of the host they run in: ComfyUI (this folder) or the built-in one (`embedded`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..sampling.windows import Windows
 from ..temporal.checkpoint import Reader
@@ -12,6 +12,8 @@ from ..temporal.extent import Extent
 from ..temporal.parts import Parts
 from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
+
+InputPatch = Callable[[Tensor, dict[str, Any]], Tensor]  # (activations, transformer_options)
 
 
 class ModelHandle(Protocol):
@@ -35,6 +37,12 @@ class ModelHandle(Protocol):
 
     def norm_across_frames(self) -> None:
         """Let the image model's norms run over all frames at once (see `temporal.frame_norm`)."""
+
+    def add_input_patch(self, patch: InputPatch) -> None:
+        """Call `patch` after every input block."""
+
+    def latent_in(self, latents: Tensor) -> Tensor:
+        """A VAE's latents as the network takes them."""
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 

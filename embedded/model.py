@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bridge.host import InputPatch
 from ..errors import FramewrightError
 from ..sampling.windows import Windows, nearest_step
 from ..temporal.extent import Extent
@@ -91,6 +92,14 @@ class EmbeddedHandle:
     def norm_across_frames(self) -> None:
         add_norm_hooks(self.model.unet)
         self._set(ACROSS, True)
+
+    def add_input_patch(self, patch: InputPatch) -> None:
+        patches = self.model.options.get("patches", {})
+        earlier = patches.get("input_block_patch", ())
+        self._set("patches", {**patches, "input_block_patch": [*earlier, patch]})
+
+    def latent_in(self, latents: Tensor) -> Tensor:
+        return latents
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, sdpa, extent)

@@ -29,7 +29,7 @@ Reader = Callable[[Path], Mapping[str, Tensor]]
 class MotionFile:
     """A motion model and what its file is: family, base, dtype, size in bytes, and what the file did not say.
 
-    `input_conv` are weight [C, 9, 3, 3] and bias [C] of an input convolution that came along (PIA).
+    `input_conv` is the weight [C, 9, 3, 3] of an input convolution that came along (PIA).
     """
 
     model: TemporalLayers
@@ -37,7 +37,7 @@ class MotionFile:
     dtype: str
     size: int
     notes: tuple[str, ...] = ()
-    input_conv: tuple[Tensor, Tensor] | None = None
+    input_conv: Tensor | None = None
 
     @property
     def base(self) -> str:
@@ -102,7 +102,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     family = family_of(tensors)
     if family is None or family in NOT_MOTION:
         raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
-    conv = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
+    conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
         tensors |= _tables(tensors)
@@ -111,11 +111,12 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
             "as AnimateLCM was trained with"
         )
     model = _filled(path.name, tensors, replace(parts, dtype=_dtype(tensors)) if parts.casts else parts)
-    if conv[0] is not None:
-        notes.append("the file holds an input convolution for image animation, which is not applied yet")
+    if conv is not None:
+        notes.append(
+            "the file holds an input convolution for a picture to begin from; Animate Image applies it"
+        )
     named = "HotshotXL" if layout == "HotshotXL" else family.name
-    whole = None if conv[0] is None or conv[1] is None else (conv[0], conv[1])
-    return replace(describe(model, named, given), notes=tuple(notes), input_conv=whole)
+    return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv)
 
 
 def describe(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:

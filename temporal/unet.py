@@ -39,7 +39,8 @@ class UNetParams:
 class SpaceTimeUNet(nn.Module):
     """Latents [B·F, C, h, w] at timesteps [B·F] to the model's prediction of the same shape.
 
-    `transformer_options` is the host's; `control` holds residuals by place, as ControlNets give them.
+    `transformer_options` is the host's, with its `input_block_patch`; `control` holds residuals by place, as
+    ControlNets give them.
     """
 
     def __init__(self, params: UNetParams, parts: Parts | None = None) -> None:
@@ -147,6 +148,8 @@ class SpaceTimeUNet(nn.Module):
         h, skips, rates = x, [], []
         for number, block in enumerate(self.input_blocks):
             h = take("input", call.run("input", number, block, h))
+            for patch in options.get("patches", {}).get("input_block_patch", ()):
+                h = patch(h, options)
             skips.append(h)
             rates.append(call.frames)
         h = take("middle", call.run("middle", 0, self.middle_block, h))
