@@ -18,8 +18,8 @@ def self_attention_patch(
 ) -> Callable[[Tensor, Tensor, Tensor, dict], Tensor]:
     """What a host calls instead of attn1, on projected tokens [B·F, N, C] (its `patches_replace`).
 
-    Where another patch has cut each frame into tiles (HyperTile), [B·F·T, N, C], tiles read the same tile of
-    other frames.
+    Where another patch has cut each frame's queries into tiles (HyperTile), [B·F·T, N, C], its keys are taken
+    in as many parts, as the host's own attention then does, and tiles read the same part of other frames.
     """
 
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
@@ -28,6 +28,7 @@ def self_attention_patch(
             return attention(q, k, v, heads)
         batch = options.get("original_shape", q.shape)[0]
         frames, tiles = frame_count(batch, options), q.shape[0] // batch
+        k, v = (t.reshape(q.shape[0], -1, t.shape[-1]) for t in (k, v))
         tq, tk, tv = (_swap(t, frames, tiles) for t in (q, k, v))
         read = _swap(attend(pattern, tq, tk, tv, heads, frames, attention), tiles, frames)
         return read if strength == 1 else torch.lerp(attention(q, k, v, heads), read, strength)

@@ -114,6 +114,11 @@ def test_motion_modules_with_all_that_the_host_has(host: Host) -> None:
     assert told["error_half weights"] < 0.01 and told["error_bfloat16"] < 0.2
 
 
+def test_beside_core_nodes_hooks_and_in_low_memory(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "beside_core_nodes.py")
+    assert len(told) > 30 and not [name for name, value in told.items() if value is False]
+
+
 def test_the_hosts_error_is_ours(host_server: Server) -> None:
     """A refusal reaches a client of ComfyUI with its own words."""
     from framewright.errors import FramewrightError

@@ -35,9 +35,9 @@ def test_strength_layers_and_noise_levels() -> None:
 
 
 def test_tiles_read_the_same_tile_of_other_frames() -> None:
-    """HyperTile hands each frame over as tiles in a larger batch, "(b t) n c"."""
+    """HyperTile hands each frame's queries over as tiles in a larger batch, "(b t) n c"."""
     whole, tiles = tokens(), 4
-    cut = [t.unflatten(1, (tiles, -1)).flatten(0, 1) for t in whole]
+    cut = [whole[0].unflatten(1, (tiles, -1)).flatten(0, 1), *whole[1:]]
     options = {**OPTIONS, "original_shape": [2 * FRAMES, 4, 8, 8]}
     given = self_attention_patch(PATTERN, sdpa)(*cut, options).unflatten(0, (-1, tiles))
     for tile in range(tiles):

@@ -1,5 +1,7 @@
 """Motion modules in the host, with its samplers, guiders, precisions, patches and loading."""
 
+from dataclasses import replace
+
 import prologue
 
 prologue.setup()
@@ -11,11 +13,22 @@ import torch  # noqa: E402
 from comfy_extras.nodes_custom_sampler import Guider_DualCFG  # noqa: E402
 from comfy_extras.nodes_perpneg import Guider_PerpNeg  # noqa: E402
 from framewright.bridge.attention import apply_pattern  # noqa: E402
+from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
+from framewright.bridge.image import animate_image  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.sampling.windows import Windows  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.motion_settings import MotionSettings, Positions  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from tiny import sampled  # noqa: E402
+
+
+class Vae:
+    """Pixels as latents."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([pixels, pixels[..., :1]], -1).movedim(-1, 1)
+
 
 torch.manual_seed(5)
 positive, negative, second = ([[torch.randn(1, 5, 64), {}]] for _ in range(3))
@@ -73,6 +86,7 @@ settings = {
     "mask": MotionSettings(mask=torch.arange(16.0).view(1, 1, 16).expand(1, 16, 16) / 16),
     "positions": MotionSettings(positions=Positions(stretch=0.5)),
     "pattern": MotionSettings(pattern=PATTERNS["causal temporal (MagicVideo)"]),
+    "views": MotionSettings(views=Windows(4, 2)),
 }
 for name, setting in settings.items():
     changed = apply_motion(still, motion, setting)
@@ -87,6 +101,17 @@ over_frames = apply_motion(still, motion, norms="across frames")
 answer["norms_act"] = differs(rendered(over_frames), once)
 two = apply_motion(moving, tiny.motion())
 answer["two_modules"] = differs(rendered(two), once)
+
+# A picture to begin from, through a convolution that the module brings.
+with_conv = replace(motion, file=replace(motion.file, input_conv=torch.randn(32, 9, 3, 3) * 0.1))
+picture = animate_image(moving, with_conv, Vae(), torch.rand(1, 8, 8, 3), [1.0, 0.5])
+begun = rendered(picture)
+answer["picture_acts"] = differs(begun, once)
+answer["picture_stays"] = torch.equal(begun, rendered(picture.clone()))
+in_windows = ComfyModel(picture).clone()
+in_windows.set_windows(Windows(4, 2))
+answer["picture_in_windows"] = differs(rendered(in_windows.model), begun)
+answer["picture_gone"] = torch.equal(once, rendered(moving))
 
 # A pattern with a range, a LoRA on the image model, loading and unloading.
 read = apply_pattern(moving, PATTERNS["full"], Extent(0.5, {"input": 0.0}), (0.0, 0.6))

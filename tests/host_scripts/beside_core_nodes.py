@@ -1,0 +1,134 @@
+"""Patterns and motion modules beside core nodes that patch attention, beside hooks, and in low memory."""
+
+import prologue
+
+prologue.setup()
+
+import comfy.hooks  # noqa: E402
+import comfy.model_management  # noqa: E402
+import tiny  # noqa: E402
+import torch  # noqa: E402
+from comfy_extras.nodes_freelunch import FreeU, FreeU_V2  # noqa: E402
+from comfy_extras.nodes_hypertile import HyperTile  # noqa: E402
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance  # noqa: E402
+from comfy_extras.nodes_sag import SelfAttentionGuidance  # noqa: E402
+from framewright.bridge.attention import apply_pattern  # noqa: E402
+from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.temporal.extent import Extent  # noqa: E402
+from framewright.temporal.patterns import PATTERNS  # noqa: E402
+from tiny import CPU, sampled  # noqa: E402
+
+torch.manual_seed(5)
+positive, negative = ([[torch.randn(1, 5, 64), {}]] for _ in range(2))
+answer: dict = {}
+still, motion = tiny.sd15(), tiny.motion()
+for name, parameter in still.model.named_parameters():
+    if ".attn1." in name:
+        parameter.data *= 8  # so that what attention reads is seen in the result
+moving = apply_motion(still, motion)
+
+
+def rendered(model, given=positive) -> torch.Tensor:
+    torch.manual_seed(7)  # HyperTile draws its tiles from torch's own generator
+    return sampled(model, given, negative, frames=4, steps=2, size=16)
+
+
+def differs(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.isfinite(a).all()) and float((a - b).abs().max()) > 1e-4
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.isfinite(a).all()) and torch.allclose(a, b, atol=1e-4)
+
+
+def reading(model, pattern: str):
+    return apply_pattern(model, PATTERNS[pattern], Extent(), (0.0, 1.0))
+
+
+def core(node, *values):
+    """A core node as a function of MODEL, declared in either of the host's two ways."""
+    run = node.execute if hasattr(node, "execute") else node().patch
+
+    def patched(model):
+        given = run(model, *values)
+        return given.result[0] if hasattr(given, "result") else given[0]
+
+    return patched
+
+
+def with_adapter(model):
+    """What IP-Adapter-style packs do: more keys and values in the cross-attention."""
+    patched, picture = model.clone(), torch.randn(1, 3, 64, generator=torch.Generator().manual_seed(1))
+
+    def more(n, context, value, options):
+        added = picture.expand(context.shape[0], -1, -1)
+        return n, torch.cat([context, added], 1), torch.cat([value, added], 1)
+
+    patched.set_model_attn2_patch(more)
+    return patched
+
+
+once = rendered(moving)
+answer["a_pattern_acts"] = differs(rendered(reading(moving, "full")), once)
+answer["spatial_is_the_models_own"] = same(rendered(reading(moving, "spatial")), once)
+for name, patch in {
+    "PAG": core(PerturbedAttentionGuidance, 3.0),
+    "SAG": core(SelfAttentionGuidance, 0.5, 2.0),
+    "FreeU": core(FreeU, 1.1, 1.2, 0.9, 0.2),
+    "FreeU_V2": core(FreeU_V2, 1.3, 1.4, 0.9, 0.2),
+    "HyperTile": core(HyperTile, 64, 2, 1, False),
+    "adapter": with_adapter,
+}.items():
+    alone = rendered(patch(moving))
+    answer[f"{name}_acts"] = differs(alone, once)
+    answer[f"{name}_then_spatial"] = same(rendered(reading(patch(moving), "spatial")), alone)
+    answer[f"{name}_after_spatial"] = same(rendered(patch(reading(moving, "spatial"))), alone)
+    answer[f"{name}_then_full"] = differs(rendered(reading(patch(moving), "full")), alone)
+    answer[f"{name}_after_full"] = differs(rendered(patch(reading(moving, "full"))), alone)
+
+# A LoRA on one prompt only, by the host's hooks.
+key = "diffusion_model.middle_block.0.out_layers.3.weight"
+
+
+def hooked(strength: float) -> list:
+    hook = comfy.hooks.WeightHook(strength_model=strength, strength_clip=0.0)
+    weight = still.model.get_parameter(key)
+    change = torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)) * 0.2
+    hook.weights, hook.need_weight_init = {key: ("diff", (change,))}, False
+    group = comfy.hooks.HookGroup()
+    group.add(hook)
+    return [[positive[0][0], {"hooks": group}]]
+
+
+answer["hook_acts"] = differs(rendered(moving, hooked(1.0)), once)
+answer["hook_of_nothing"] = same(rendered(moving, hooked(0.0)), once)
+answer["hook_still_moves"] = differs(rendered(moving, hooked(1.0)), rendered(still, hooked(1.0)))
+answer["after_hooks"] = torch.equal(rendered(moving), once)
+
+# Low memory: weights stay where they are and are cast when called.
+tuned = moving.clone()
+tuned.add_patches({key: ("diff", (torch.randn_like(still.model.get_parameter(key)) * 0.2,))}, 1.0)
+
+
+def called(model, memory: int) -> torch.Tensor:
+    comfy.model_management.unload_all_models()
+    patchers = [model, *motion.weights]
+    for patcher in patchers:
+        patcher.patch_model(CPU, lowvram_model_memory=memory)
+    given = torch.Generator().manual_seed(3)
+    x = torch.randn(4, 4, 16, 16, generator=given)
+    options = {**model.model_options["transformer_options"], "cond_or_uncond": [0]}
+    with torch.no_grad():
+        out = model.model.apply_model(
+            x, torch.full((4,), 3.0), c_crossattn=positive[0][0].expand(4, -1, -1),
+            transformer_options=options,
+        )  # fmt: skip
+    answer[f"low_memory_{memory}"] = bool(model.model.model_lowvram) == (memory > 0)
+    for patcher in patchers:
+        patcher.unpatch_model(CPU)
+    return out
+
+
+answer["lowvram_same"] = same(called(tuned, 0), called(tuned, 64))
+answer["lowvram_moves"] = differs(called(tuned, 64), called(still, 64))
+prologue.answer(answer)
