@@ -13,6 +13,7 @@ from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
+    INNER,
     LAYERS,
     Layers,
     Site,
@@ -69,10 +70,10 @@ class ComfyModel:
     def sigma_at(self, percent: float) -> float:
         return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
 
-    def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
-        earlier = self._options.get(LAYERS, ())
-        self._options[LAYERS] = (*earlier, _Shared(layers))
-        self.model.set_additional_models(f"{KEY}_{len(earlier)}", list(weights))
+    def insert_layers(self, layers: Layers, where: str, weights: Sequence[Any]) -> None:
+        earlier = sum(len(self._options.get(slots, ())) for slots in (LAYERS, INNER))
+        self._options[where] = (*self._options.get(where, ()), _Shared(layers))
+        self.model.set_additional_models(f"{KEY}_{earlier}", list(weights))
         if not isinstance(self._unet, SpaceTimeUNet) and not earlier:
             self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
             self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))

@@ -96,7 +96,7 @@ def apply_motion(
         )
     start, end = (handle.sigma_at(part) for part in steps)
     layers = AppliedMotion(motion.model, replace(settings, sigmas=(start, end)), motion.low_rank)
-    handle.insert_layers(layers, motion.weights)
+    handle.insert_layers(layers, motion.model.where, motion.weights)
     if norms == "across frames" or (norms == "as trained" and motion.file.family == "AnimateDiff v1"):
         handle.norm_across_frames()
     return handle.model

@@ -1,5 +1,7 @@
 """How each demo model is trained: data from the shapes world, a loss, and the shipped files' step counts."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene, Subject, subjects
 
-UNSTEADY = 0.25  # most noise on the decoder's latents, which have deviation 1
+UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
 CUT = 0.03  # of the decoder's frames begin another scene
 NOISE_ALONE = 0.35  # of the motion model's clips
 MISLED, MISLED_FROM = 0.6, 850  # of its clips at this timestep or a noisier one
@@ -120,29 +122,47 @@ def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVA
     return vae, record
 
 
+def _shaken(scene: Scene, amount: float, draw: Draw) -> Scene:
+    """The scene as an unsteady model would draw it in one frame; `amount` 0..1."""
+    x, y, angle, radius, tone, *phase = draw.numbers.normal(size=7) * amount
+    return replace(
+        scene, x=scene.x + 0.5 * x, y=scene.y + 0.5 * y, angle=scene.angle + 0.08 * angle,
+        radius=scene.radius * (1 + 0.04 * radius), tone=scene.tone + 0.015 * tone,
+        ground_phase=(scene.ground_phase[0] + 0.3 * phase[0], scene.ground_phase[1] + 0.3 * phase[1]),
+    )  # fmt: skip
+
+
+def _unsteady(latents: Tensor, amounts: Tensor, draw: Draw) -> Tensor:
+    """Latents with noise that is as often broad as fine; amounts [B] are at most 1."""
+    noise = draw.randn_like(latents)
+    for cells in (2, 4, 8):
+        coarse = draw.randn_like(latents[..., :cells, :cells])
+        noise = noise + F.interpolate(coarse, latents.shape[-2:], mode="bilinear")
+    return latents + (UNSTEADY / 2) * amounts.view(-1, 1, 1, 1).to(latents) * noise
+
+
 def train_decoder(seed: int, folder: Path, steps: int, device: str, vae: SmallVAE) -> tuple[SmallVAE, dict]:
-    """The decoder further, over clips, with the latents as they are or as unsteady as sampled ones."""
+    """The decoder further, over clips: steady pictures from latents as unsteady as sampled ones."""
     vae.encoder.requires_grad_(False)
     vae.decoder.requires_grad_(True)
-    clips, frames = 3, 10
+    clips, frames = 3, 12
 
-    def clip(draw: Draw) -> list[np.ndarray]:
-        """Frames in a row, at times cut to another scene."""
+    def clip(amount: float, draw: Draw) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Frames in a row, at times cut to another scene: as they are, and as they come."""
         scene = Scene.sample(_subject(draw), draw.numbers)
-        first, pictures = int(draw.numbers.integers(FRAMES - frames + 1)), []
+        first = int(draw.numbers.integers(FRAMES - frames + 1))
         for place in range(first, first + frames):
             if draw.numbers.uniform() < CUT:
                 scene = Scene.sample(_subject(draw), draw.numbers)
-            pictures.append(render.frame(scene, place))
-        return pictures
+            yield render.frame(scene, place), render.frame(_shaken(scene, amount, draw), place)
 
     def loss(draw: Draw) -> Tensor:
-        pixels = _pixels([picture for _ in range(clips) for picture in clip(draw)]).to(device)
+        amounts = torch.rand(clips, generator=draw.noise)
+        pairs = [pair for amount in amounts.tolist() for pair in clip(amount, draw)]
+        steady, shaken = (_pixels(list(pictures)).to(device) for pictures in zip(*pairs, strict=True))
         with torch.no_grad():
-            latents = vae.encode(pixels)
-            unsteady = UNSTEADY * torch.rand(clips, 1, 1, 1, generator=draw.noise).to(device)
-            latents = latents + unsteady.repeat_interleave(frames, 0) * draw.randn_like(latents)
-        error = vae.decode(latents, frames) - pixels
+            latents = _unsteady(vae.encode(shaken), amounts.repeat_interleave(frames), draw)
+        error = vae.decode(latents, frames) - steady
         flicker = error.unflatten(0, (clips, frames)).diff(dim=1)
         return error.abs().mean() + 2 * error.pow(2).mean() + 2 * flicker.abs().mean()
 

@@ -15,7 +15,7 @@ from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
-from ..temporal.slots import FRAMES, LAYERS, NUMBERS, Layers, Site, site_channels, transformer_sites
+from ..temporal.slots import FRAMES, NUMBERS, Layers, Site, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet
 from .schedules import NoiseSchedule
 
@@ -86,8 +86,8 @@ class EmbeddedHandle:
     def sigma_at(self, percent: float) -> float:
         return self.model.schedule.percent_to_sigma(percent)
 
-    def insert_layers(self, layers: Layers, weights: Sequence[Any]) -> None:
-        self._set(LAYERS, (*self.model.options.get(LAYERS, ()), layers))
+    def insert_layers(self, layers: Layers, where: str, weights: Sequence[Any]) -> None:
+        self._set(where, (*self.model.options.get(where, ()), layers))
 
     def norm_across_frames(self) -> None:
         add_norm_hooks(self.model.unet)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .parts import Parts
+from .slots import run_inner
 
 
 def _nothing(_: int, h: Tensor) -> Tensor:
@@ -117,6 +118,7 @@ class SpatialTransformer(nn.Module):
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
         for block in self.transformer_blocks:
             tokens = block(tokens, context, options)
+        tokens = run_inner(tokens, options)
         return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, (h, w)))
 
 

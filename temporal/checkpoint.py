@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from .families import MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
+from .inner_layers import InnerLayers, inner_tensors
 from .key_layouts import animatediff_keys
 from .motion import MotionModel, MotionParams, TemporalLayers
 from .new_layers import KIND, NewLayers
@@ -41,7 +42,7 @@ class MotionFile:
 
     @property
     def base(self) -> str:
-        return base_of(self.model.channels)
+        return base_of(self.model.all_channels)
 
     def lines(self) -> list[str]:
         """What an artist wants to know, a line each."""
@@ -50,7 +51,7 @@ class MotionFile:
             f"family: {self.family}",
             f"base: {self.base}",
             f"layers: {len(self.model.channels)} ({', '.join(f'{count[kind]} {kind}' for kind in count)})",
-            f"frames at once: {self.model.length}",
+            f"frames at once: {self.model.length or 'any number'}",
             f"positions: {self.model.position_kind}",
             f"weights: {self.dtype}, {self.size / 1e6:.1f} MB",
             *(f"note: {note}" for note in self.notes),
@@ -102,6 +103,8 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     family = family_of(tensors)
     if family is None or family in NOT_MOTION:
         raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
+    if family.name == "Tune-A-Video":
+        return _inner(path.name, tensors, parts)
     conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
@@ -117,6 +120,17 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
         )
     named = "HotshotXL" if layout == "HotshotXL" else family.name
     return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv)
+
+
+def _inner(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionFile:
+    """The temporal part of a whole UNet."""
+    held, channels = inner_tensors(tensors, name)
+    parts = replace(parts, dtype=_dtype(held)) if parts.casts else parts
+    _check(name, InnerLayers(channels, replace(parts, device="meta")).state_dict(), held)
+    file = describe(_fill(InnerLayers(channels, parts), held), "Tune-A-Video", held)
+    rest = len(tensors) - len(held)
+    note = f"the file's {rest} other tensors are the image model's, which Load Diffusion Model takes"
+    return replace(file, notes=(note,) if rest else ())
 
 
 def describe(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:

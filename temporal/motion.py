@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from .parts import Parts
-from .slots import Site
+from .slots import LAYERS, Site
 from .transformer import Manner, TemporalTransformer
 
 
@@ -21,8 +21,18 @@ class TemporalLayers(Protocol):
     channels: dict[Site, int]
 
     @property
-    def length(self) -> int:
-        """Frames that the layers take at once."""
+    def where(self) -> str:
+        """The slots (see `slots`) that the layers are called at."""
+        ...
+
+    @property
+    def all_channels(self) -> dict[Site, int]:
+        """The channels of the image model's sites, as far as the layers tell."""
+        ...
+
+    @property
+    def length(self) -> int | None:
+        """Frames that the layers take at once, None for any number."""
         ...
 
     @property
@@ -67,6 +77,8 @@ class _Level(nn.Module):
 class MotionModel(nn.Module):
     """A motion module for every site of a UNet; `motion_settings.AppliedMotion` makes a layer set of it."""
 
+    where = LAYERS
+
     def __init__(self, params: MotionParams, parts: Parts | None = None) -> None:
         super().__init__()
         parts = parts or Parts()
@@ -92,6 +104,10 @@ class MotionModel(nn.Module):
         if self.mid_block is not None:
             places["middle", 0] = "mid_block.motion_modules.0"
         return places
+
+    @property
+    def all_channels(self) -> dict[Site, int]:
+        return self.channels
 
     @property
     def length(self) -> int:

@@ -117,4 +117,6 @@ class AppliedMotion:
         if self._settings.positions is None:
             self._model.check_frames(frames)
             return places
+        if length is None:
+            raise FramewrightError("positions: layers without any came, expected a motion module with some")
         return self._settings.positions.rows(torch.arange(frames) if places is None else places, length)

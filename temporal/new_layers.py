@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from .parts import Parts
-from .slots import Site
+from .slots import LAYERS, Site
 from .space_time import TemporalParams, TemporalSite, over_frames
 from .transformer import AS_TRAINED, Manner
 
@@ -111,6 +111,8 @@ class NewLayer(nn.Module):
 class NewLayers(nn.Module):
     """Untrained layers for every site of a UNet; fulfils `motion.TemporalLayers`."""
 
+    where = LAYERS
+
     def __init__(self, sites: Mapping[Site, int], params: NewLayerParams, parts: Parts) -> None:
         super().__init__()
         odd = [channels for channels in sites.values() if channels % _GROUPS]
@@ -121,6 +123,10 @@ class NewLayers(nn.Module):
         self.params, self.channels = params, dict(sites)
         self.blocks = nn.ModuleDict({_name(site): NewLayer(sites[site], params, parts) for site in sites})
         self.requires_grad_(False)
+
+    @property
+    def all_channels(self) -> dict[Site, int]:
+        return self.channels
 
     @property
     def length(self) -> int:

@@ -15,6 +15,7 @@ Site = tuple[str, int]  # ("input" | "middle" | "output", number of the block)
 Layers = Callable[[Site, Tensor, dict[str, Any]], Tensor]
 
 LAYERS = "framewright_layers"  # in transformer_options: the layer sets to call at every site, in order
+INNER = "framewright_inner_layers"  # likewise, at the end of every spatial transformer
 FRAMES = (
     "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
 )
@@ -34,11 +35,20 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
     return frames
 
 
-def run_layers(site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
+def run_layers(site: Site, h: Tensor, options: dict[str, Any], where: str = LAYERS) -> Tensor:
     """Pass activations [B·F, C, h, w] of a site through every layer set of the call."""
-    for layers in options.get(LAYERS, ()):
+    for layers in options.get(where, ()):
         h = layers(site, h, options)
     return h
+
+
+def run_inner(x: Tensor, options: dict[str, Any]) -> Tensor:
+    """Likewise the tokens [B·F, h·w, C] of a spatial transformer, which has said what they are."""
+    if not options.get(INNER):
+        return x
+    kind, number = options["block"]
+    h = x.transpose(1, 2).unflatten(2, options["activations_shape"][-2:])
+    return run_layers((kind, number), h, options, INNER).flatten(2).transpose(1, 2)
 
 
 class Slot(nn.Module):
@@ -50,6 +60,15 @@ class Slot(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return h
+
+
+class InnerSlot(nn.Module):
+    """A place for temporal layers behind a transformer's last block; without weights and without state."""
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, transformer_options: dict[str, Any] | None = None
+    ) -> Tensor:
+        return run_inner(x, transformer_options or {})
 
 
 def run_slot(slot: Slot, h: Tensor, emb: Tensor, context: Tensor, options: dict[str, Any], *_: Any) -> Tensor:
@@ -72,9 +91,12 @@ def transformer_sites(unet: Any) -> list[Site]:
 def insert_slots(unet: Any) -> None:
     """Give each block of a foreign UNet a Slot after its first ResBlock and transformer.
 
-    Harmless when repeated.
+    Each transformer gets one of its own. Harmless when repeated.
     """
     for site, block in _blocks(unet):
+        for blocks in _transformer_blocks(block):
+            if not isinstance(blocks[-1], InnerSlot):
+                blocks.append(InnerSlot())
         if any(isinstance(layer, Slot) for layer in block):
             continue
         place = 2 if len(block) > 1 and hasattr(block[1], "transformer_blocks") else 1
@@ -84,9 +106,16 @@ def insert_slots(unet: Any) -> None:
 def remove_slots(unet: Any) -> None:
     """Take every Slot out again; harmless when repeated."""
     for _, block in _blocks(unet):
+        for blocks in _transformer_blocks(block):
+            if isinstance(blocks[-1], InnerSlot):
+                del blocks[-1]
         for number in reversed(range(len(block))):
             if isinstance(block[number], Slot):
                 del block[number]
+
+
+def _transformer_blocks(block: Any) -> list[Any]:
+    return [layer.transformer_blocks for layer in block if hasattr(layer, "transformer_blocks")]
 
 
 def _resblocks(block: Any) -> list[Any]:

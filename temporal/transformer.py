@@ -72,7 +72,7 @@ class PositionTable(nn.Module):
 class TemporalAttention(nn.Module):
     """Self-attention over the frames of each pixel, [B, F, N, C].
 
-    One projection gives queries, keys and values; files hold it as three.
+    One projection gives queries, keys and values; files hold it as three. `positions` rows of a table, or 0.
     """
 
     def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
@@ -80,11 +80,13 @@ class TemporalAttention(nn.Module):
         self.heads, self.attention = heads, parts.attention
         self.to_qkv = parts.linear(channels, 3 * channels, bias=False)
         self.to_out = nn.Sequential(parts.linear(channels, channels), nn.Identity())
-        self.pos_encoder = PositionTable(positions, channels, parts)
+        self.pos_encoder = PositionTable(positions, channels, parts) if positions else None
 
     def forward(self, x: Tensor, manner: Manner = AS_TRAINED, number: int = 0) -> Tensor:
         """`number`: which of its block's attentions this is."""
-        x, low_rank = self.pos_encoder(x, manner.positions), manner.low_rank[number]
+        low_rank = manner.low_rank[number]
+        if self.pos_encoder is not None:
+            x = self.pos_encoder(x, manner.positions)
         projected = zip(_THREE, self.to_qkv(x).chunk(3, dim=-1), strict=True)
         q, k, v = (_with(low_rank, name, x, out).transpose(1, 2).flatten(0, 1) for name, out in projected)
         read = self._read(q, k, v, manner.pattern).unflatten(0, (x.shape[0], -1))  # [B, N, F, C]
@@ -166,16 +168,21 @@ class TemporalTransformer(nn.Module):
         self.proj_out = parts.linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        clips = self.norm(x).unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
-        parts = clips.split(pixels_at_once(x.device, clips.shape[0], frames), dim=-1)
-        moved = [self._move(part.transpose(-1, -2), manner).transpose(-1, -2) for part in parts]
-        return x + (moved[0] if len(moved) == 1 else torch.cat(moved, dim=-1)).reshape(x.shape)
+        return x + over_pixels(self.norm(x), frames, lambda tokens: self._move(tokens, manner))
 
     def _move(self, tokens: Tensor, manner: Manner) -> Tensor:
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens, manner)
         return self.proj_out(tokens)
+
+
+def over_pixels(x: Tensor, frames: int, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """[B·F, C, h, w] after `change` of its tokens [B, F, N, C], as many pixels at a time as are good."""
+    clips = x.unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
+    parts = clips.split(pixels_at_once(x.device, clips.shape[0], frames), dim=-1)
+    changed = [change(part.transpose(-1, -2)).transpose(-1, -2) for part in parts]
+    return (changed[0] if len(changed) == 1 else torch.cat(changed, dim=-1)).reshape(x.shape)
 
 
 def pixels_at_once(device: torch.device, clips: int, frames: int) -> int:

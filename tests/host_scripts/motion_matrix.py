@@ -102,6 +102,14 @@ answer["norms_act"] = differs(rendered(over_frames), once)
 two = apply_motion(moving, tiny.motion())
 answer["two_modules"] = differs(rendered(two), once)
 
+# Temporal attention inside the transformers.
+tuned_layers = tiny.inner()
+inside = apply_motion(still, tuned_layers)
+answer["inner_acts"] = differs(rendered(inside), plain)
+answer["inner_stays"] = torch.equal(rendered(inside), rendered(inside.clone()))
+answer["inner_beside_motion"] = differs(rendered(apply_motion(inside, motion)), once)
+answer["inner_gone"] = torch.equal(rendered(still), plain)
+
 # A picture to begin from, through a convolution that the module brings.
 with_conv = replace(motion, file=replace(motion.file, input_conv=torch.randn(32, 9, 3, 3) * 0.1))
 picture = animate_image(moving, with_conv, Vae(), torch.rand(1, 8, 8, 3), [1.0, 0.5])

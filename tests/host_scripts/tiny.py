@@ -9,6 +9,7 @@ import torch
 from framewright.bridge.host import host
 from framewright.bridge.motion import Motion
 from framewright.temporal.checkpoint import MotionFile
+from framewright.temporal.inner_layers import InnerLayers
 from framewright.temporal.motion import MotionModel, MotionParams
 
 CPU = torch.device("cpu")
@@ -43,6 +44,14 @@ def motion(family: str = "random", dtype: torch.dtype = torch.float32) -> Motion
     _fill(made)
     made = made.to(dtype).eval()
     return Motion(MotionFile(made, family, str(dtype), 0), family, (host().weights(made),))
+
+
+def inner() -> Motion:
+    """Tune-A-Video layers for its transformers."""
+    channels = {site: 64 for site in (("input", 4), ("middle", 0), ("output", 1))}
+    made = InnerLayers({("input", 1): 32, ("output", 5): 32, **channels}, host().parts())
+    _fill(made)
+    return Motion(MotionFile(made.eval(), "Tune-A-Video", "float32", 0), "tuned", (host().weights(made),))
 
 
 def _fill(module: torch.nn.Module) -> None:
