@@ -13,8 +13,10 @@ package.__path__ = [str(ROOT)]
 import torch  # noqa: E402
 from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
+from framewright.demo.recipes_motion import Frozen, train_motion, train_pan  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
+from framewright.temporal.motion import MotionModel  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
 
 
@@ -23,22 +25,27 @@ def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
     count = steps or recipes.STEPS[name]
     if name == "vae":
         vae, record = recipes.train_vae(seed, folder, count, device)
-        made = {"vae": vae}
+        made = {"vae": vae.state_dict()}
     else:
         vae = files.load("vae", SmallVAE()).to(device)
     if name == "decoder":
-        vae, record = recipes.train_decoder(seed, folder, count, device, vae)
-        made = {"vae": vae}
+        record = recipes.train_decoder(seed, folder, count, device, vae)
+        made = {"vae": vae.state_dict()}
     if name == "image":
         unet, words, record = recipes.train_image(seed, folder, count, device, vae)
-        made = {"image": unet, "text": words}
-    if name == "motion":
+        made = {"image": unet.state_dict(), "text": words.state_dict()}
+    if name in ("motion", "pan"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
-        words = files.load("text", WordEncoder()).to(device)
-        motion, record = recipes.train_motion(seed, folder, count, device, vae, unet, words)
-        made = {"motion": motion}
-    for part, module in made.items():
-        print(files.save(part, module, {"format": "pt", "framewright": part}))
+        frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
+    if name == "motion":
+        motion, record = train_motion(seed, folder, count, frozen)
+        made = {"motion": motion.state_dict()}
+    elif name == "pan":
+        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
+        lora, record = train_pan(seed, folder, count, frozen, motion)
+        made = {"pan": lora.tensors()}
+    for part, tensors in made.items():
+        print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")
 
 

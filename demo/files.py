@@ -1,11 +1,12 @@
 """The shipped demo models: their shapes, and their safetensors in half precision."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from ..temporal.motion import MotionParams
@@ -22,12 +23,11 @@ FOLDER = Path(__file__).parent / "models"
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def save(name: str, module: nn.Module, metadata: dict[str, str], folder: Path = FOLDER) -> Path:
+def save(name: str, tensors: Mapping[str, Tensor], folder: Path = FOLDER) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    save_file(
-        {k: v.detach().cpu().half().contiguous() for k, v in module.state_dict().items()}, path, metadata
-    )
+    halves = {key: value.detach().cpu().half().contiguous() for key, value in tensors.items()}
+    save_file(halves, path, {"format": "pt", "framewright": name})
     return path
 
 

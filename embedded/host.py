@@ -38,12 +38,15 @@ class EmbeddedHost:
         return EmbeddedModel(unet, NoiseSchedule("v")), files.load("text", WordEncoder()), vae
 
     def motion_files(self) -> dict[str, Path]:
-        return {"demo": files.FOLDER / "motion.safetensors", **self.lora_files()}
+        return {"demo": files.FOLDER / "motion.safetensors", **self._own_files()}
 
     def save_path(self, prefix: str) -> Path:
         place = current().numbered(prefix, "output")
         return place.folder / f"{place.stem}_{place.counter:05}_.safetensors"
 
     def lora_files(self) -> dict[str, Path]:
+        return {"demo pan": files.FOLDER / "pan.safetensors", **self._own_files()}
+
+    def _own_files(self) -> dict[str, Path]:
         found = sorted(self._models.glob("*.safetensors")) if self._models else ()
         return {path.name: path for path in found}

@@ -76,6 +76,16 @@ class MotionLora(nn.Module):
 
         return at
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The pairs under AnimateDiff's names, which have no alpha: it is in the second of each pair."""
+        named: dict[str, Tensor] = {}
+        for name, scale in self._scales.items():
+            block, _, projection = name.replace("|", ".").partition(".to_")
+            key = f"{block}.processor.to_{projection.removesuffix('.0')}_lora"
+            named[f"{key}.down.weight"] = self.down.get_parameter(f"{name}.weight")
+            named[f"{key}.up.weight"] = self.up.get_parameter(f"{name}.weight") * scale
+        return named
+
 
 def _linear(weight: Tensor, parts: Parts) -> nn.Module:
     layer = parts.linear(weight.shape[1], weight.shape[0], bias=False)

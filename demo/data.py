@@ -1,0 +1,42 @@
+"""What a training step draws from the shapes world: subjects, captions, pictures, noise."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .fit import Draw
+from .world import Subject, subjects
+
+TRAINED_ON = [s for s in subjects() if not s.held_out]
+
+
+def draw_subject(draw: Draw) -> Subject:
+    return TRAINED_ON[draw.numbers.integers(len(TRAINED_ON))]
+
+
+def draw_caption(subject: Subject, draw: Draw) -> str:
+    """Mostly the caption; at times without its ground, and for one in ten the empty prompt of guidance."""
+    chance = draw.numbers.uniform()
+    return "" if chance < 0.1 else subject.caption(with_ground=chance > 0.25)
+
+
+def pixels(pictures: list[np.ndarray]) -> Tensor:
+    """Pictures [H, W, 3] in 0..1 to [F, 3, H, W] in −1..1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() * 2 - 1
+
+
+def alphas_cumprod() -> Tensor:
+    """The host's noise schedule for latent diffusion: 1000 scaled-linear betas (Rombach et al. 2022)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def diffuse(latents: Tensor, steps: Tensor, draw: Draw, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B].
+
+    `seen`: latents that the noise shows in the place of those to predict.
+    """
+    alpha = alphas_cumprod().to(latents)[steps].view(-1, 1, 1, 1)
+    shown = latents if seen is None else seen
+    noised = alpha.sqrt() * shown + (1 - alpha).sqrt() * draw.randn_like(latents)
+    return noised, (alpha.sqrt() * noised - latents) / (1 - alpha).sqrt()
