@@ -18,6 +18,7 @@ lint: .venv/ready-dev
 
 bench: .venv/ready
 	$(PY) benchmarks/attention.py
+	$(PY) benchmarks/temporal.py
 
 evaluate: .venv/ready
 	$(PY) demo evaluate --seed $(or $(SEED),1)

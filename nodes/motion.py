@@ -27,8 +27,8 @@ class LoadMotionModule(io.ComfyNode):
             display_name="Load Motion Module",
             category="Framewright/motion",
             description="Reads a motion module from models/animatediff_models or models/motion_modules: "
-            "AnimateDiff v1, v2, v3 and SDXL, HotshotXL, AnimateLCM, PIA, AnimateAnyone, diffusers' "
-            "MotionAdapter, told apart by their keys. 'demo' is the one trained for the demo model.",
+            "AnimateDiff v1, v2, v3 and SDXL, HotshotXL, AnimateLCM, PIA, AnimateAnyone, Tune-A-Video, "
+            "diffusers' MotionAdapter, told apart by their keys. 'demo' is trained for the demo model.",
             search_aliases=["animatediff", "temporal layers", "mm", "motion model", "hotshot"],
             inputs=[
                 io.Combo.Input("name", options=list(host().motion_files()), default="demo",

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .families import MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
-from .inner_layers import InnerLayers, inner_tensors
+from .families import INSIDE, MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
+from .inner_layers import inner_layers
 from .key_layouts import animatediff_keys
 from .motion import MotionModel, MotionParams, TemporalLayers
 from .new_layers import KIND, NewLayers
@@ -103,8 +103,8 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     family = family_of(tensors)
     if family is None or family in NOT_MOTION:
         raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
-    if family.name == "Tune-A-Video":
-        return _inner(path.name, tensors, parts)
+    if family in INSIDE:
+        return _inner(path.name, tensors, family, parts)
     conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
@@ -122,12 +122,12 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv)
 
 
-def _inner(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionFile:
+def _inner(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Parts) -> MotionFile:
     """The temporal part of a whole UNet."""
-    held, channels = inner_tensors(tensors, name)
+    held, made = inner_layers(tensors, name)
     parts = replace(parts, dtype=_dtype(held)) if parts.casts else parts
-    _check(name, InnerLayers(channels, replace(parts, device="meta")).state_dict(), held)
-    file = describe(_fill(InnerLayers(channels, parts), held), "Tune-A-Video", held)
+    _check(name, made(replace(parts, device="meta")).state_dict(), held)
+    file = describe(_fill(made(parts), held), family.name, held)
     rest = len(tensors) - len(held)
     note = f"the file's {rest} other tensors are the image model's, which Load Diffusion Model takes"
     return replace(file, notes=(note,) if rest else ())

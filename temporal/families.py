@@ -59,14 +59,16 @@ NOT_MOTION = (
            "it is a ControlNet"),
     Family("Stable Video Diffusion", "time_stack, time_mixer.mix_factor", _has("time_stack", "mix_factor"),
            "the core's Image Only Checkpoint Loader takes it"),
-    Family("FollowYourPose", "attn_temp, conv_temporal", _has("attn_temp", "conv_temporal"),
-           "no node of this pack takes it yet"),
     Family("Make-Your-Video", "temopral_conv", _has("temopral_conv"), "no node of this pack takes it yet"),
     Family("LVDM", "relative_position_k.embeddings_table", _has("relative_position_k.embeddings_table"),
            "no node of this pack takes it yet"),
 )  # fmt: skip
-MOTION = (
+INSIDE = (  # layers inside transformer blocks
+    Family("FollowYourPose", "attn_temp, conv_temporal", _has("attn_temp", "norm_temp", "conv_temporal")),
     Family("Tune-A-Video", "attn_temp, norm_temp", _has("attn_temp", "norm_temp")),
+)
+MOTION = (
+    *INSIDE,
     Family("PIA", "conv_in.weight beside motion modules",
            lambda tensors: "conv_in.weight" in tensors and _has(".motion_modules.")(tensors)),
     Family("AnimateLCM", "motion modules without pos_encoder.pe", _animatediff(4, None, None)),

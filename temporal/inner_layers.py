@@ -1,15 +1,17 @@
-"""Temporal attention inside an image model's transformer blocks (Tune-A-Video, Wu et al. 2022).
+"""Temporal layers inside an image model's transformer blocks (Tune-A-Video, Wu et al. 2022).
 
-Each spatial transformer block is followed by attention over the frames of each pixel, without positions. Such
-layers come in files that hold a whole UNet, whose spatial part a host's own loader takes.
+Each spatial transformer block is followed by attention over the frames of each pixel, without positions, and
+in FollowYourPose (Ma et al. 2023) by a low-rank convolution over frames. Such layers come in files that hold
+a whole UNet, whose spatial part a host's own loader takes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
+from .new_layers import LowRankConv
 from .parts import Parts
 from .slots import INNER, Site
 from .transformer import AS_TRAINED, Manner, TemporalAttention, over_pixels
@@ -17,17 +19,18 @@ from .transformer import AS_TRAINED, Manner, TemporalAttention, over_pixels
 _HEADS = 8  # of the image model that they are tuned on, SD1.5
 _PART = re.compile(
     r"(?:(down_blocks|up_blocks)\.(\d+)|mid_block)\.attentions\.(\d+)\.transformer_blocks\.0\."
-    r"(attn_temp|norm_temp)\.(.+)"
+    r"(attn_temp|norm_temp|conv_temporal)\.(.+)"
 )
 
 
 class InnerLayer(nn.Module):
-    """Residual temporal attention on a transformer's activations [B·F, C, h, w]."""
+    """Residual temporal attention, and convolution of a `rank` over 0, on activations [B·F, C, h, w]."""
 
-    def __init__(self, channels: int, parts: Parts) -> None:
+    def __init__(self, channels: int, rank: int, parts: Parts) -> None:
         super().__init__()
         self.norm_temp = parts.layer_norm(channels)
         self.attn_temp = TemporalAttention(channels, _HEADS, 0, parts)
+        self.conv_temporal = LowRankConv(channels, rank, parts) if rank else None
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
         if manner.positions is not None or manner.views is not None:
@@ -35,18 +38,21 @@ class InnerLayer(nn.Module):
                 "positions, windows: Tune-A-Video layers came, which know no positions and take any number "
                 "of frames; expected a motion module of the AnimateDiff type"
             )
-        return x + over_pixels(x, frames, lambda t: self.attn_temp(self.norm_temp(t), manner))
+        x = x + over_pixels(x, frames, lambda t: self.attn_temp(self.norm_temp(t), manner))
+        return x if self.conv_temporal is None else self.conv_temporal(x, frames)
 
 
 class InnerLayers(nn.Module):
-    """Temporal attention for every transformer of a UNet; fulfils `motion.TemporalLayers`."""
+    """Temporal layers for every transformer of a UNet; fulfils `motion.TemporalLayers`."""
 
     where, length, position_kind = INNER, None, "none"
 
-    def __init__(self, channels: Mapping[Site, int], parts: Parts) -> None:
+    def __init__(self, channels: Mapping[Site, int], rank: int, parts: Parts) -> None:
         super().__init__()
         self.channels = dict(channels)
-        self.blocks = nn.ModuleDict({_name(site): InnerLayer(channels[site], parts) for site in channels})
+        self.blocks = nn.ModuleDict(
+            {_name(site): InnerLayer(channels[site], rank, parts) for site in channels}
+        )
 
     @property
     def all_channels(self) -> dict[Site, int]:
@@ -67,8 +73,10 @@ def _name(site: Site) -> str:
     return f"{site[0]}_{site[1]}"
 
 
-def inner_tensors(tensors: Mapping[str, Tensor], file: str) -> tuple[dict[str, Tensor], dict[Site, int]]:
-    """The temporal part of a UNet's tensors under our keys, and the channels of its sites."""
+def inner_layers(
+    tensors: Mapping[str, Tensor], file: str
+) -> tuple[dict[str, Tensor], Callable[[Parts], InnerLayers]]:
+    """The temporal part of a UNet's tensors under our keys, and what makes the layers that they are for."""
     found = [(match, value) for key, value in tensors.items() if (match := _PART.fullmatch(key))]
     count = 1 + max((int(match[3]) for match, _ in found if match[1] == "down_blocks"), default=0)
     renamed: dict[str, Tensor] = {}
@@ -88,4 +96,6 @@ def inner_tensors(tensors: Mapping[str, Tensor], file: str) -> tuple[dict[str, T
             f"motion module: {file} has temporal attention of {sorted(set(channels.values()))} channels in "
             f"{len(channels)} blocks, expected multiples of {_HEADS} in down_blocks, mid_block and up_blocks"
         )
-    return renamed, channels
+    downs = {value.shape[0] for key, value in renamed.items() if key.endswith("conv_temporal.down.weight")}
+    rank = max(downs, default=0)
+    return renamed, lambda parts: InnerLayers(channels, rank, parts)

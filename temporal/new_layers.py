@@ -73,9 +73,9 @@ class LowRankConv(nn.Module):
 
     def __init__(self, channels: int, rank: int, parts: Parts) -> None:
         super().__init__()
-        self.down, self.up = parts.conv1d(channels, rank, 3), parts.conv1d(rank, channels, 3)
+        self.down = parts.conv1d(channels, rank, 3, bias=False)
+        self.up = parts.conv1d(rank, channels, 3, bias=False)
         nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         return x + over_frames(x, frames, lambda lines: self.up(self.down(lines)))

@@ -39,8 +39,8 @@ class Parts:
     def conv2d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> Any:
         return self._build("Conv2d", inputs, outputs, size, stride=stride, padding=size // 2)
 
-    def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1) -> Any:
-        return self._build("Conv1d", inputs, outputs, size, stride=stride, padding=size // 2)
+    def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1, bias: bool = True) -> Any:
+        return self._build("Conv1d", inputs, outputs, size, stride=stride, padding=size // 2, bias=bias)
 
     def group_norm(self, groups: int, channels: int, eps: float = 1e-5) -> Any:
         return self._build("GroupNorm", groups, channels, eps=eps)

@@ -27,13 +27,12 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def tuned(mid: bool = True) -> dict[str, Tensor]:
-    """The temporal part of a Tune-A-Video UNet, and a tensor of the image model's."""
+def tuned(rank: int = 0) -> dict[str, Tensor]:
+    """The temporal part of a Tune-A-Video or FollowYourPose UNet, and a tensor of the image model's."""
     places = [f"down_blocks.{level}.attentions.{j}" for level in range(3) for j in range(2)]
     places += [f"up_blocks.{level}.attentions.{j}" for level in (1, 2, 3) for j in range(3)]
     widths = [32, 32, 64, 64, 128, 128] + [128] * 3 + [64] * 3 + [32] * 3
-    if mid:
-        places, widths = [*places, "mid_block.attentions.0"], [*widths, 128]
+    places, widths = [*places, "mid_block.attentions.0"], [*widths, 128]
     tensors = {"conv_in.weight": torch.zeros(32, 4, 3, 3)}
     torch.manual_seed(1)
     for place, width in zip(places, widths, strict=True):
@@ -43,11 +42,14 @@ def tuned(mid: bool = True) -> dict[str, Tensor]:
         tensors[f"{block}.attn_temp.to_out.0.bias"] = torch.randn(width) * 0.1
         tensors[f"{block}.norm_temp.weight"] = torch.ones(width)
         tensors[f"{block}.norm_temp.bias"] = torch.zeros(width)
+        if rank:
+            tensors[f"{block}.conv_temporal.down.weight"] = torch.randn(rank, width, 3) * 0.1
+            tensors[f"{block}.conv_temporal.up.weight"] = torch.randn(width, rank, 3) * 0.1
     return tensors
 
 
 def test_it_is_attention_over_each_pixels_frames() -> None:
-    layer, x = randomised(InnerLayer(32, Parts())), torch.randn(6, 32, 3, 5)
+    layer, x = randomised(InnerLayer(32, 0, Parts())), torch.randn(6, 32, 3, 5)
     weights = layer.state_dict()
     tokens = x.unflatten(0, (2, 3)).permute(0, 3, 4, 1, 2)  # [B, h, w, F, C]
     normed = nn.functional.layer_norm(tokens, (32,), weights["norm_temp.weight"], weights["norm_temp.bias"])
@@ -75,9 +77,24 @@ def test_a_file_is_read_and_sits_where_the_transformers_are(prefix: str, tmp_pat
     assert torch.equal(file.model.state_dict()["blocks.output_7.attn_temp.to_k.weight"], tensors[key])
 
 
+def test_follow_your_pose_adds_a_convolution_over_frames(tmp_path: Path) -> None:
+    save_file(tuned(rank=16), tmp_path / "pose.safetensors")
+    file = load_motion(tmp_path / "pose.safetensors", Parts())
+    assert file.family == "FollowYourPose"
+    layer, x = file.model.at(("middle", 0)), torch.randn(5, 128, 2, 3)
+    convolution, layer.conv_temporal = layer.conv_temporal, None
+    lines = layer(x, 5).permute(2, 3, 1, 0).flatten(0, 1)  # [h·w, C, F]
+    layer.conv_temporal = convolution
+    low = nn.functional.conv1d(lines, convolution.down.weight, padding=1)
+    expected = lines + nn.functional.conv1d(low, convolution.up.weight, padding=1)
+    given = layer(x, 5).permute(2, 3, 1, 0).flatten(0, 1)
+    torch.testing.assert_close(given, expected)
+    assert not torch.allclose(given, lines, atol=1e-2)
+
+
 def test_a_unet_calls_them_in_its_transformers_by_strength() -> None:
     unet = randomised(SpaceTimeUNet(UNET))
-    layers = randomised(InnerLayers({("input", 1): 32, ("middle", 0): 128}, Parts()))
+    layers = randomised(InnerLayers({("input", 1): 32, ("middle", 0): 128}, 0, Parts()))
     x, times, context = torch.randn(4, 4, 16, 16), torch.full((4,), 300), torch.randn(4, 3, 8)
 
     def run(**settings: object) -> Tensor:

@@ -47,11 +47,11 @@ def motion(family: str = "random", dtype: torch.dtype = torch.float32) -> Motion
 
 
 def inner() -> Motion:
-    """Tune-A-Video layers for its transformers."""
+    """FollowYourPose layers for its transformers."""
     channels = {site: 64 for site in (("input", 4), ("middle", 0), ("output", 1))}
-    made = InnerLayers({("input", 1): 32, ("output", 5): 32, **channels}, host().parts())
+    made = InnerLayers({("input", 1): 32, ("output", 5): 32, **channels}, 8, host().parts())
     _fill(made)
-    return Motion(MotionFile(made.eval(), "Tune-A-Video", "float32", 0), "tuned", (host().weights(made),))
+    return Motion(MotionFile(made.eval(), "FollowYourPose", "float32", 0), "tuned", (host().weights(made),))
 
 
 def _fill(module: torch.nn.Module) -> None:
