@@ -2,12 +2,13 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .nodes import attention, demo, frames, image, layers, motion, windows
+from .nodes import attention, camera, demo, frames, image, layers, motion, windows
 
 WEB_DIRECTORY = "./web"
 NODES = [
     *demo.NODES,
     *motion.NODES,
+    *camera.NODES,
     *image.NODES,
     *layers.NODES,
     *attention.NODES,

@@ -8,6 +8,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ..errors import FramewrightError
+from ..temporal.camera import CameraInput, load_camera
+from ..temporal.camera_path import CameraPath
 from ..temporal.checkpoint import MotionFile, describe, load_motion
 from ..temporal.families import base_of
 from ..temporal.motion import MotionModel, TemporalLayers
@@ -33,6 +35,7 @@ class Motion:
     name: str
     weights: tuple[Any, ...]
     low_rank: tuple[Callable[[Site, int], LowRank], ...] = ()
+    camera: CameraInput | None = None
 
     @property
     def model(self) -> TemporalLayers:
@@ -76,6 +79,19 @@ def add_lora(motion: Motion, path: Path, strength: float) -> Motion:
     )
 
 
+def control_camera(motion: Motion, file: Path, path: CameraPath, strength: float) -> Motion:
+    """The motion module with a camera that goes the path; raises where the file is none or does not fit."""
+    if not isinstance(motion.model, MotionModel):
+        raise FramewrightError(f"motion: {motion.name} came, expected a module of the AnimateDiff type")
+    control = load_camera(file, host().parts(), host().read_pickle)
+    control.check(motion.model, file.name)
+    camera = CameraInput(control, motion.model, path, strength)
+    return replace(
+        motion, name=f"{motion.name} + {file.stem}", weights=(*motion.weights, host().weights(control)),
+        camera=camera,
+    )  # fmt: skip
+
+
 def apply_motion(
     model: Any,
     motion: Motion,
@@ -95,7 +111,9 @@ def apply_motion(
             f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
         )
     start, end = (handle.sigma_at(part) for part in steps)
-    layers = AppliedMotion(motion.model, replace(settings, sigmas=(start, end)), motion.low_rank)
+    layers = AppliedMotion(
+        motion.model, replace(settings, sigmas=(start, end)), motion.low_rank, motion.camera
+    )
     handle.insert_layers(layers, motion.model.where, motion.weights)
     if norms == "across frames" or (norms == "as trained" and motion.file.family == "AnimateDiff v1"):
         handle.norm_across_frames()

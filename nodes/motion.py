@@ -1,7 +1,5 @@
 """Motion modules: temporal layers trained beside a frozen image model."""
 
-from pathlib import Path
-
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
@@ -9,14 +7,13 @@ from ..bridge.host import host
 from ..bridge.motion import NORMS, add_lora, apply_motion, open_motion
 from ..bridge.motion import Motion as MotionModule
 from ..bridge.pictures import image
-from ..errors import FramewrightError
 from ..pictures.unet_map import unet_map
 from ..sampling.windows import Windows as WindowsPlan
 from ..temporal.keyed_text import frame_values, layer_values
 from ..temporal.motion_settings import MotionSettings
 from ..temporal.motion_settings import Positions as PositionRule
 from ..temporal.patterns import Pattern as AttentionRule
-from .schema import Motion, Pattern, Positions, Windows, schema
+from .schema import Motion, Pattern, Positions, Windows, chosen, schema
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -39,7 +36,7 @@ class LoadMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        path = _chosen(host().motion_files(), name, "motion module")
+        path = chosen(host().motion_files(), name, "motion module")
         return io.NodeOutput(open_motion(path, name))
 
 
@@ -66,14 +63,8 @@ class LoadMotionLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, motion: MotionModule, name: str, strength: float) -> io.NodeOutput:
-        path = _chosen(host().lora_files(), name, "motion LoRA")
+        path = chosen(host().lora_files(), name, "motion LoRA")
         return io.NodeOutput(add_lora(motion, path, strength))
-
-
-def _chosen(files: dict[str, Path], name: str, what: str) -> Path:
-    if name not in files:
-        raise FramewrightError(f"name: no {what} {name!r}; there is {', '.join(files) or 'none'}")
-    return files[name]
 
 
 class MotionModuleInfo(io.ComfyNode):

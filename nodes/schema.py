@@ -1,13 +1,17 @@
-"""What every node declaration shares: its schema, for hosts of any age, and the pack's own socket types."""
+"""What node declarations share: a schema for hosts of any age, the pack's socket types, files by name."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from ..errors import FramewrightError
+
 Words = io.Custom("FRAMEWRIGHT_WORDS")
 Motion = io.Custom("FRAMEWRIGHT_MOTION")
 Positions = io.Custom("FRAMEWRIGHT_POSITIONS")
+Camera = io.Custom("FRAMEWRIGHT_CAMERA")
 Pattern = io.Custom("FRAMEWRIGHT_PATTERN")
 Windows = io.Custom("FRAMEWRIGHT_WINDOWS")
 
@@ -17,3 +21,10 @@ _KNOWN = {field.name for field in fields(io.Schema)}
 def schema(**given: Any) -> io.Schema:
     """A node's schema; what an older host does not know yet, such as search aliases, is left out there."""
     return io.Schema(**{name: value for name, value in given.items() if name in _KNOWN})
+
+
+def chosen(files: dict[str, Path], name: str, what: str) -> Path:
+    """The file of that name; raises with those there are."""
+    if name not in files:
+        raise FramewrightError(f"name: no {what} {name!r}; there is {', '.join(files) or 'none'}")
+    return files[name]

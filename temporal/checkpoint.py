@@ -89,9 +89,9 @@ def read_tensors(path: Path, read_pickle: Reader | None, what: str = "motion mod
 
 
 def _unwrap(content: Mapping) -> dict[str, Tensor]:
-    """The tensors of a training checkpoint, which may lie one `state_dict` down."""
-    inner = content.get("state_dict", content)
-    return {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+    """The tensors of a training checkpoint, which may lie one dict down."""
+    inner = [content, *(value for value in content.values() if isinstance(value, Mapping))]
+    return {key: value for one in inner for key, value in one.items() if isinstance(value, Tensor)}
 
 
 def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> MotionFile:
@@ -113,7 +113,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
             f"the file holds no position table; taken for sinusoidal positions of {_WITHOUT_TABLE} frames, "
             "as AnimateLCM was trained with"
         )
-    model = _filled(path.name, tensors, replace(parts, dtype=_dtype(tensors)) if parts.casts else parts)
+    model = _filled(path.name, tensors, replace(parts, dtype=dtype_of(tensors)) if parts.casts else parts)
     if conv is not None:
         notes.append(
             "the file holds an input convolution for a picture to begin from; Animate Image applies it"
@@ -125,9 +125,9 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
 def _inner(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Parts) -> MotionFile:
     """The temporal part of a whole UNet."""
     held, made = inner_layers(tensors, name)
-    parts = replace(parts, dtype=_dtype(held)) if parts.casts else parts
-    _check(name, made(replace(parts, device="meta")).state_dict(), held)
-    file = describe(_fill(made(parts), held), family.name, held)
+    parts = replace(parts, dtype=dtype_of(held)) if parts.casts else parts
+    check_keys(name, made(replace(parts, device="meta")).state_dict(), held)
+    file = describe(fill(made(parts), held), family.name, held)
     rest = len(tensors) - len(held)
     note = f"the file's {rest} other tensors are the image model's, which Load Diffusion Model takes"
     return replace(file, notes=(note,) if rest else ())
@@ -136,10 +136,10 @@ def _inner(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Part
 def describe(model: TemporalLayers, family: str, tensors: Mapping[str, Tensor]) -> MotionFile:
     """A model with what the tensors that it was filled from tell."""
     size = sum(value.numel() * value.element_size() for value in tensors.values())
-    return MotionFile(model, family, str(_dtype(tensors)).removeprefix("torch."), size)
+    return MotionFile(model, family, str(dtype_of(tensors)).removeprefix("torch."), size)
 
 
-def _dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+def dtype_of(tensors: Mapping[str, Tensor]) -> torch.dtype:
     """The precision of most of the tensors."""
     dtypes = Counter(value.dtype for value in tensors.values() if value.is_floating_point())
     return dtypes.most_common(1)[0][0] if dtypes else torch.float32
@@ -159,9 +159,9 @@ def _own(name: str, tensors: dict[str, Tensor], metadata: dict[str, str], parts:
         expected = NewLayers.from_metadata(metadata, replace(parts, device="meta"))
     except FramewrightError as error:
         raise FramewrightError(f"motion module: {name}: {error}") from error
-    _check(name, expected.state_dict(), tensors)
+    check_keys(name, expected.state_dict(), tensors)
     model = NewLayers.from_metadata(metadata, parts)
-    return describe(_fill(model, tensors), "temporal layers of this pack", tensors)
+    return describe(fill(model, tensors), "temporal layers of this pack", tensors)
 
 
 def _foreign(tensors: Mapping[str, Tensor], family: Family | None) -> str:
@@ -187,11 +187,12 @@ def _tables(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionModel:
     params = motion_params(tensors, name)
-    _check(name, MotionModel(params, replace(parts, device="meta")).state_dict(), tensors)
-    return _fill(MotionModel(params, parts), tensors)
+    check_keys(name, MotionModel(params, replace(parts, device="meta")).state_dict(), tensors)
+    return fill(MotionModel(params, parts), tensors)
 
 
-def _check(name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+def check_keys(name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Raises where a file's tensors are not just those expected, each of its shape."""
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
         raise FramewrightError(
@@ -206,7 +207,8 @@ def _check(name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tens
         )
 
 
-def _fill(model: Module, tensors: Mapping[str, Tensor]) -> Module:
+def fill(model: Module, tensors: Mapping[str, Tensor]) -> Module:
+    """The model with a file's tensors, ready for use."""
     kept = model.state_dict()
     model.load_state_dict({key: value.to(kept[key].dtype) for key, value in tensors.items()})
     return model.eval().requires_grad_(False)

@@ -52,7 +52,7 @@ NOT_MOTION = (
     Family("motion LoRA", "*_lora.down.weight, lora_A, lora_down", lambda tensors: any(
         part in key for key in tensors for part in ("_lora.down.", ".lora_A.", ".lora_down.", ".lora.down.")
     ), "Load Motion LoRA takes it"),
-    Family("CameraCtrl", "processor.qkv_merge", _has("qkv_merge"), "no node of this pack takes it yet"),
+    Family("CameraCtrl", "processor.qkv_merge", _has("qkv_merge"), "Camera Control takes it"),
     Family("SparseCtrl", "input_hint_block, motion_modules",
            lambda tensors: _has("motion_modules")(tensors) and (
                _has("input_hint_block")(tensors) or _has("controlnet_cond_embedding")(tensors)),

@@ -38,7 +38,7 @@ class InnerLayer(nn.Module):
                 "positions, windows: Tune-A-Video layers came, which know no positions and take any number "
                 "of frames; expected a motion module of the AnimateDiff type"
             )
-        x = x + over_pixels(x, frames, lambda t: self.attn_temp(self.norm_temp(t), manner))
+        x = x + over_pixels(x, frames, lambda t, _: self.attn_temp(self.norm_temp(t), manner))
         return x if self.conv_temporal is None else self.conv_temporal(x, frames)
 
 

@@ -20,7 +20,7 @@ def animatediff_keys(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
 
     Layouts: diffusers' MotionAdapter, HotshotXL; any of them behind a prefix of a training wrapper.
     """
-    stripped = {_strip(key): value for key, value in tensors.items()}
+    stripped = {strip_prefix(key): value for key, value in tensors.items()}
     if any(_HOTSHOT.search(key) for key in stripped):
         return {_from_hotshot(key): value for key, value in stripped.items()}, "HotshotXL"
     if any(_BARE.search(key) for key in stripped):
@@ -31,7 +31,8 @@ def animatediff_keys(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return stripped, ""
 
 
-def _strip(key: str) -> str:
+def strip_prefix(key: str) -> str:
+    """A key without what training wrappers put before it."""
     for prefix in PREFIXES:
         key = key.removeprefix(prefix)
     return key

@@ -14,7 +14,10 @@ from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
 from .slots import NUMBERS, POSITIONS, Site, frame_count
-from .transformer import LowRank, Manner, Views
+from .transformer import LowRank, Manner, Merge, Views
+
+# (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
+Merging = Callable[[Site, Tensor, int, dict[str, Any]], Merge | None]
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,16 @@ class MotionSettings(Extent):
 
 
 class AppliedMotion:
-    """A motion model with its settings and motion LoRAs: the layer set that a MODEL carries."""
+    """A motion model with settings, motion LoRAs and what is merged into it: a layer set of a MODEL."""
 
     def __init__(
         self,
         model: TemporalLayers,
         settings: MotionSettings,
         low_rank: Sequence[Callable[[Site, int], LowRank]] = (),
+        merging: Merging | None = None,
     ) -> None:
-        self._model, self._settings, self._low_rank = model, settings, low_rank
+        self._model, self._settings, self._low_rank, self._merging = model, settings, low_rank, merging
 
     def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
         layer, strength = self._model.at(site), self._settings.at(site, options)
@@ -102,7 +106,8 @@ class AppliedMotion:
         low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
         views = self._settings.views
         at_once = frames if views is None else len(views.plan(frames)[0])
-        manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views)
+        merge = None if self._merging is None else self._merging(site, h, frames, options)
+        manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views, merge)
         moved = layer(h, frames, manner)
         numbers = options.get(NUMBERS)
         weight = self._settings.weight(h, torch.arange(frames) if numbers is None else numbers.cpu())

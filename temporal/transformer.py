@@ -6,7 +6,7 @@ chunks that stay in a CPU's cache, and bound the memory of everything else.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -32,18 +32,40 @@ class Views(Protocol):
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Features [W, F, N, C] that `join` brings to the tokens of the first attention, by strength."""
+
+    join: Callable[[Tensor], Tensor]
+    features: Tensor
+    strength: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Tokens [B, F, N, C], each condition of the batch with the same features."""
+        features = self.features.repeat(x.shape[0] // self.features.shape[0], 1, 1, 1)
+        return x + self.strength * self.join(x + features)
+
+
+@dataclass(frozen=True)
 class Manner:
     """How temporal layers run in one call, where other than they were trained.
 
     positions [F] are rows of the position table; low_rank adds to the projections of each of the two
     attentions; pattern is which frames a frame reads; views are the windows in which attention runs and that
-    are averaged before the feed-forward (FreeNoise, Qiu et al. 2023).
+    are averaged before the feed-forward (FreeNoise, Qiu et al. 2023); merge joins features with the tokens of
+    the first attention (CameraCtrl, He et al. 2024).
     """
 
     positions: Tensor | None = None
     low_rank: Sequence[Sequence[LowRank]] = ((), ())
     pattern: Pattern | None = None
     views: Views | None = None
+    merge: Merge | None = None
+
+    def at(self, pixels: slice, frames: slice = slice(None)) -> "Manner":
+        """The manner for these pixels and frames alone."""
+        if self.merge is None:
+            return self
+        return replace(self, merge=replace(self.merge, features=self.merge.features[:, frames, pixels]))
 
 
 AS_TRAINED = Manner()
@@ -87,6 +109,8 @@ class TemporalAttention(nn.Module):
         low_rank = manner.low_rank[number]
         if self.pos_encoder is not None:
             x = self.pos_encoder(x, manner.positions)
+        if manner.merge is not None and number == 0:
+            x = manner.merge(x)
         projected = zip(_THREE, self.to_qkv(x).chunk(3, dim=-1), strict=True)
         q, k, v = (_with(low_rank, name, x, out).transpose(1, 2).flatten(0, 1) for name, out in projected)
         read = self._read(q, k, v, manner.pattern).unflatten(0, (x.shape[0], -1))  # [B, N, F, C]
@@ -127,12 +151,14 @@ def _with(low_rank: Sequence[LowRank], name: str, x: Tensor, out: Tensor) -> Ten
 
 
 class TemporalBlock(nn.Module):
-    def __init__(self, channels: int, heads: int, positions: int, parts: Parts) -> None:
+    """Attentions over frames, two in a motion module, and a feed-forward, on tokens [B, F, N, C]."""
+
+    def __init__(self, channels: int, heads: int, positions: int, parts: Parts, attentions: int = 2) -> None:
         super().__init__()
         self.attention_blocks = nn.ModuleList(
-            TemporalAttention(channels, heads, positions, parts) for _ in range(2)
+            TemporalAttention(channels, heads, positions, parts) for _ in range(attentions)
         )
-        self.norms = nn.ModuleList(parts.layer_norm(channels) for _ in range(2))
+        self.norms = nn.ModuleList(parts.layer_norm(channels) for _ in range(attentions))
         self.ff = FeedForward(channels, parts)
         self.ff_norm = parts.layer_norm(channels)
 
@@ -152,7 +178,7 @@ class TemporalBlock(nn.Module):
         total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)
         for window in plan:
             held = slice(window[0], window[-1] + 1)
-            total[:, held] += self._attend(x[:, held], manner) * weights
+            total[:, held] += self._attend(x[:, held], manner.at(slice(None), held)) * weights
             shares[held] += weights
         return total / shares
 
@@ -168,7 +194,7 @@ class TemporalTransformer(nn.Module):
         self.proj_out = parts.linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        return x + over_pixels(self.norm(x), frames, lambda tokens: self._move(tokens, manner))
+        return x + over_pixels(self.norm(x), frames, lambda tokens, at: self._move(tokens, manner.at(at)))
 
     def _move(self, tokens: Tensor, manner: Manner) -> Tensor:
         tokens = self.proj_in(tokens)
@@ -177,11 +203,15 @@ class TemporalTransformer(nn.Module):
         return self.proj_out(tokens)
 
 
-def over_pixels(x: Tensor, frames: int, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """[B·F, C, h, w] after `change` of its tokens [B, F, N, C], as many pixels at a time as are good."""
-    clips = x.unflatten(0, (-1, frames)).flatten(3)  # [B, F, C, N]
-    parts = clips.split(pixels_at_once(x.device, clips.shape[0], frames), dim=-1)
-    changed = [change(part.transpose(-1, -2)).transpose(-1, -2) for part in parts]
+def over_pixels(x: Tensor, frames: int, change: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """[B·F, C, h, w] after `change` of its tokens [B, F, N, C], as many pixels at a time as are good.
+
+    `change` also gets which pixels they are.
+    """
+    clips = x.unflatten(0, (-1, frames)).flatten(3).transpose(-1, -2)  # [B, F, N, C]
+    size = pixels_at_once(x.device, clips.shape[0], frames)
+    places = [slice(first, first + size) for first in range(0, clips.shape[2], size)]
+    changed = [change(clips[:, :, at], at).transpose(-1, -2) for at in places]
     return (changed[0] if len(changed) == 1 else torch.cat(changed, dim=-1)).reshape(x.shape)
 
 

@@ -143,7 +143,10 @@ class SpaceTimeUNet(nn.Module):
         transformer_options: dict[str, Any] | None = None,
         **_: Any,
     ) -> Tensor:
-        options, take = dict(transformer_options or {}), _control_taker(control)
+        options, take = (
+            {**(transformer_options or {}), "original_shape": list(x.shape)},
+            _control_taker(control),
+        )
         call = _Call(self, x, timesteps, context, options)
         h, skips, rates = x, [], []
         for number, block in enumerate(self.input_blocks):

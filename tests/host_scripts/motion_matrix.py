@@ -110,6 +110,12 @@ answer["inner_stays"] = torch.equal(rendered(inside), rendered(inside.clone()))
 answer["inner_beside_motion"] = differs(rendered(apply_motion(inside, motion)), once)
 answer["inner_gone"] = torch.equal(rendered(still), plain)
 
+# A camera path.
+filmed = apply_motion(still, tiny.camera(motion))
+answer["camera_acts"] = differs(rendered(filmed), once)
+answer["camera_stays"] = torch.equal(rendered(filmed), rendered(filmed.clone()))
+answer["camera_gone"] = torch.equal(rendered(moving), once)
+
 # A picture to begin from, through a convolution that the module brings.
 with_conv = replace(motion, file=replace(motion.file, input_conv=torch.randn(32, 9, 3, 3) * 0.1))
 picture = animate_image(moving, with_conv, Vae(), torch.rand(1, 8, 8, 3), [1.0, 0.5])

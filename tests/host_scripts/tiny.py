@@ -1,5 +1,7 @@
 """The host's own UNet in the SD1.5 layout, a tenth as wide, and a motion module for it, of random weights."""
 
+from dataclasses import replace
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
@@ -8,6 +10,8 @@ import comfy.supported_models_base
 import torch
 from framewright.bridge.host import host
 from framewright.bridge.motion import Motion
+from framewright.temporal.camera import CameraControl, CameraInput
+from framewright.temporal.camera_path import moved
 from framewright.temporal.checkpoint import MotionFile
 from framewright.temporal.inner_layers import InnerLayers
 from framewright.temporal.motion import MotionModel, MotionParams
@@ -52,6 +56,15 @@ def inner() -> Motion:
     made = InnerLayers({("input", 1): 32, ("output", 5): 32, **channels}, 8, host().parts())
     _fill(made)
     return Motion(MotionFile(made.eval(), "FollowYourPose", "float32", 0), "tuned", (host().weights(made),))
+
+
+def camera(motion: Motion) -> Motion:
+    """The motion module with a camera that goes ahead."""
+    merges = {motion.model.key(site): width for site, width in motion.model.channels.items()}
+    made = CameraControl((32, 64), 1, 8, merges, host().parts())
+    _fill(made)
+    path = CameraInput(made.eval(), motion.model, moved("zoom in", 8, 1.0), 1.0)
+    return replace(motion, weights=(*motion.weights, host().weights(made)), camera=path)
 
 
 def _fill(module: torch.nn.Module) -> None:
