@@ -44,7 +44,7 @@ class ComfyHost:
         return {"demo": DEMO_FOLDER / "motion.safetensors", **_listed(MOTION_FOLDERS)}
 
     def lora_files(self) -> dict[str, Path]:
-        return {"demo pan": DEMO_FOLDER / "pan.safetensors", **_listed(LORA_FOLDERS)}
+        return {"demo drift": DEMO_FOLDER / "drift.safetensors", **_listed(LORA_FOLDERS)}
 
     def save_path(self, prefix: str) -> Path:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(

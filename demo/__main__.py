@@ -13,7 +13,7 @@ package.__path__ = [str(ROOT)]
 import torch  # noqa: E402
 from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
-from framewright.demo.recipes_motion import Frozen, train_motion, train_pan  # noqa: E402
+from framewright.demo.recipes_motion import Frozen, train_drift, train_motion  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
 from framewright.temporal.motion import MotionModel  # noqa: E402
@@ -34,16 +34,16 @@ def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(seed, folder, count, device, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "pan"):
+    if name in ("motion", "drift"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
         motion, record = train_motion(seed, folder, count, frozen)
         made = {"motion": motion.state_dict()}
-    elif name == "pan":
+    elif name == "drift":
         motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        lora, record = train_pan(seed, folder, count, frozen, motion)
-        made = {"pan": lora.tensors()}
+        lora, record = train_drift(seed, folder, count, frozen, motion)
+        made = {"drift": lora.tensors()}
     for part, tensors in made.items():
         print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")

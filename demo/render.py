@@ -118,10 +118,10 @@ def mask(scene: Scene, frame: float) -> np.ndarray:
     return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def ground(scene: Scene, number: float = 0) -> np.ndarray:
-    """The grey ground of a frame, [H, W], 0..1; its texture repeats every 16 pixels."""
+def ground(scene: Scene) -> np.ndarray:
+    """The grey ground, [H, W], 0..1; its texture repeats every 16 pixels."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    x, y = x + scene.ground_phase[0] + scene.pan * number, y + scene.ground_phase[1]
+    x, y = x + scene.ground_phase[0], y + scene.ground_phase[1]
     wave = {
         "plain": np.zeros_like(x),
         "striped": np.sin(2 * np.pi * (x + y) / 16),
@@ -134,8 +134,7 @@ def frame(scene: Scene, number: float) -> np.ndarray:
     """One picture, [H, W, 3]."""
     cover = mask(scene, number)[..., None]
     return (
-        ground(scene, number)[..., None] * (1 - cover)
-        + np.array(COLOURS[scene.subject.colour], np.float32) * cover
+        ground(scene)[..., None] * (1 - cover) + np.array(COLOURS[scene.subject.colour], np.float32) * cover
     )
 
 
@@ -162,7 +161,7 @@ def _flow(scene: Scene, frame: int, coverage: np.ndarray) -> np.ndarray:
         turn, grow = then.angle - now.angle, then.radius / now.radius
         cos, sin = np.cos(turn) * grow, np.sin(turn) * grow
         moved = local @ np.array([[cos, sin], [-sin, cos]]) - local + [then.x - now.x, then.y - now.y]
-    return np.where(coverage[..., None] > 0.5, moved, (-scene.pan, 0)).astype(np.float32)
+    return np.where(coverage[..., None] > 0.5, moved, 0).astype(np.float32)
 
 
 def _limb_motion(scene: Scene, now: Pose, then: Pose, local: np.ndarray) -> np.ndarray:

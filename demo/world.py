@@ -108,7 +108,6 @@ class Scene:
     speed: float  # pixels a frame
     tone: float  # grey of the ground, 0..1
     ground_phase: tuple[float, float]  # pixels
-    pan: float = 0.0  # pixels a frame that the camera moves to the right
 
     @classmethod
     def sample(cls, subject: Subject, rng: np.random.Generator) -> "Scene":
@@ -153,4 +152,4 @@ class Scene:
             angle += np.radians(9) * frame
         elif motion == "growing":
             radius *= 0.65 + 0.7 * min(frame, FRAMES - 1) / (FRAMES - 1)
-        return Pose(float(x - self.pan * frame), float(y), float(angle), float(radius), float(gait))
+        return Pose(float(x), float(y), float(angle), float(radius), float(gait))

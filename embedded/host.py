@@ -45,7 +45,7 @@ class EmbeddedHost:
         return place.folder / f"{place.stem}_{place.counter:05}_.safetensors"
 
     def lora_files(self) -> dict[str, Path]:
-        return {"demo pan": files.FOLDER / "pan.safetensors", **self._own_files()}
+        return {"demo drift": files.FOLDER / "drift.safetensors", **self._own_files()}
 
     def _own_files(self) -> dict[str, Path]:
         found = sorted(self._models.glob("*.safetensors")) if self._models else ()

@@ -53,8 +53,8 @@ class LoadMotionLora(io.ComfyNode):
             search_aliases=["animatediff lora", "camera motion", "zoom", "pan"],
             inputs=[
                 Motion.Input("motion", tooltip="From Load Motion Module; it is left as it was."),
-                io.Combo.Input("name", options=list(host().lora_files()), default="demo pan",
-                               tooltip="A motion LoRA; 'demo pan' is for the demo's motion module."),
+                io.Combo.Input("name", options=list(host().lora_files()), default="demo drift",
+                               tooltip="A motion LoRA; 'demo drift' is for the demo's motion module."),
                 io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.01,
                                tooltip="1 as trained, 0 nothing, less than 0 the other way."),
             ],
