@@ -26,7 +26,7 @@ from .vae import SmallVAE
 from .world import FRAMES, Scene
 
 NOISE_ALONE = 0.35  # of the clips
-MISLED, MISLED_FROM = 0.6, 850  # of the clips at this timestep or a noisier one
+MISLED, MISLED_FROM = 0.7, 800  # of the clips at this timestep or a noisier one
 FRAMES_A_STEP = 64
 SHOWN = (4,) * 8 + (8,) * 6 + (16,) * 6  # of each clip at once, over the course of a run
 RANK = 4  # of the motion LoRA
@@ -64,7 +64,7 @@ def _trace(scenes: list[Scene], places: np.ndarray, draw: Draw) -> list[np.ndarr
     """
     half, pictures = (FRAMES - 1) / 2, []
     for scene in scenes:
-        pace = draw.numbers.uniform(-1, 1)
+        pace = draw.numbers.uniform(-1, 0.3)
         pictures += [render.frame(scene, half + pace * (place - half)) for place in places]
     return pictures
 
