@@ -24,11 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = [
     path for path in sorted((ROOT / "workflows").glob("*.json")) if "LoadDemoModel" in path.read_text("utf-8")
 ]
-# Fewer steps than shipped where a render is long; the comparison is the same.
-FEWER_STEPS = {
-    "long_video_windows": 6, "attention_comparison": 6, "demo_motion_lora": 6, "demo_tune_a_video": 6,
-    "demo_controlvideo_attention": 6,
-}  # fmt: skip
+# Fewer steps than shipped but in one graph; the comparison is the same.
+STEPS, WHOLE = 4, "text_to_video"
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +56,9 @@ def tapped(workflow: Path, info: dict) -> dict:
     """The workflow's prompt with every decoded video also written as the tensor it is."""
     page = load(workflow)
     prompt = to_prompt(page, info)
-    steps = FEWER_STEPS.get(workflow.stem)
-    samplers = [key for key, node in prompt.items() if node["class_type"] == "KSampler" and steps]
-    prompt = set_inputs(prompt, [f"{key}.steps={steps}" for key in samplers], info)
+    if workflow.stem != WHOLE:
+        samplers = [key for key, node in prompt.items() if node["class_type"] == "KSampler"]
+        prompt = set_inputs(prompt, [f"{key}.steps={STEPS}" for key in samplers], info)
     for key in [key for key, node in prompt.items() if node["class_type"] == "VAEDecode"]:
         prompt[f"tap{key}"] = {
             "class_type": "TestTensor",

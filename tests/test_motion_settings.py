@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from framewright.errors import FramewrightError
+from framewright.sampling.windows import Windows
 from framewright.temporal.keyed_text import frame_values, layer_values
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_lora import load_lora
@@ -72,6 +73,18 @@ def test_frames_and_masks_count_in_the_whole_video(model: MotionModel, x: Tensor
     torch.testing.assert_close(both, masked.repeat(2, 1, 1, 1))  # with and without a prompt
     with pytest.raises(FramewrightError, match="mask: 5 frames came, expected 1 or at least the 6"):
         run(model, x, mask=torch.ones(5, 4, 4))
+
+
+def test_windows_let_a_module_take_more_frames_than_it_has_positions(model: MotionModel) -> None:
+    long = torch.randn(20, 32, 4, 4, generator=torch.Generator().manual_seed(2))
+    with pytest.raises(FramewrightError, match="20 frames came, the motion module has positions for 12"):
+        run(model, long, {FRAMES: 20})
+    given = run(model, long, {FRAMES: 20}, views=Windows(8, 4))
+    assert torch.isfinite(given).all() and not torch.allclose(given, long, atol=1e-2)
+    disturbed = long.clone()
+    disturbed[-1] += 1
+    kept = run(model, disturbed, {FRAMES: 20}, views=Windows(8, 4))
+    torch.testing.assert_close(kept[:12], given[:12])  # what no window of the last frame holds
 
 
 def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> None:
