@@ -13,11 +13,13 @@ from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
-    INNER,
-    LAYERS,
+    CROSS,
+    PLACES,
     Layers,
     Site,
     Slot,
+    after_cross,
+    after_self,
     insert_slots,
     remove_slots,
     run_slot,
@@ -70,13 +72,19 @@ class ComfyModel:
     def sigma_at(self, percent: float) -> float:
         return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
 
-    def insert_layers(self, layers: Layers, where: str, weights: Sequence[Any]) -> None:
-        earlier = sum(len(self._options.get(slots, ())) for slots in (LAYERS, INNER))
-        self._options[where] = (*self._options.get(where, ()), _Shared(layers))
-        self.model.set_additional_models(f"{KEY}_{earlier}", list(weights))
-        if not isinstance(self._unet, SpaceTimeUNet) and not earlier:
+    def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
+        earlier = {where: len(self._options.get(where, ())) for where in PLACES}
+        for where in places:
+            self._options[where] = (*self._options.get(where, ()), _Shared(layers))
+        self.model.set_additional_models(f"{KEY}_{sum(earlier.values())}", list(weights))
+        if isinstance(self._unet, SpaceTimeUNet):
+            return
+        if not any(earlier.values()):
             self.model.set_injections(KEY, [PatcherInjection(_inject, _eject)])
             self.model.set_model_forward_timestep_embed_patch((Slot, run_slot))
+        if CROSS in places and not earlier[CROSS]:
+            self.model.set_model_patch(after_self, "middle_patch")
+            self.model.set_model_attn2_output_patch(after_cross)
 
     def norm_across_frames(self) -> None:
         self._options[ACROSS] = True

@@ -32,8 +32,11 @@ class ModelHandle(Protocol):
     def sigma_at(self, percent: float) -> float:
         """The noise level that a sampler has come down to when this part (0..1) of its way is done."""
 
-    def insert_layers(self, layers: Layers, where: str, weights: Sequence[Any]) -> None:
-        """A layer set to call at slots of a kind, and the host's handles of the weights that it needs."""
+    def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
+        """A layer set to call at places of these kinds (see `temporal.slots`).
+
+        `weights` are the host's handles of those that it needs.
+        """
 
     def norm_across_frames(self) -> None:
         """Let the image model's norms run over all frames at once (see `temporal.frame_norm`)."""

@@ -22,6 +22,7 @@ from .host import host
 
 AS_TRAINED = MotionSettings()
 NORMS = ("as trained", "frame by frame", "across frames")
+NORMED_ACROSS = ("AnimateDiff v1", "LVDM", "LVDM, unconditional")  # families trained with the last
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def apply_motion(
     layers = AppliedMotion(
         motion.model, replace(settings, sigmas=(start, end)), motion.low_rank, motion.camera
     )
-    handle.insert_layers(layers, motion.model.where, motion.weights)
-    if norms == "across frames" or (norms == "as trained" and motion.file.family == "AnimateDiff v1"):
+    handle.insert_layers(layers, motion.model.places, motion.weights)
+    if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
         handle.norm_across_frames()
     return handle.model

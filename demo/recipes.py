@@ -47,7 +47,7 @@ class MotionProbe(nn.Module):
     def listen(self, wanted: Tensor, heard: list[Tensor]):  # noqa: ANN201 - a layer set, see temporal.slots
         """A layer set that changes nothing and adds each site's loss against motions [B] (−1: not asked)."""
 
-        def layers(site: Site, h: Tensor, _: dict) -> Tensor:
+        def layers(site: Site, h: Tensor, *_: object) -> Tensor:
             logits = self.reads[_name(site)](h)
             target = wanted[:, None, None].expand(-1, *h.shape[2:])
             heard.append(F.cross_entropy(logits, target, ignore_index=-1))

@@ -86,8 +86,9 @@ class EmbeddedHandle:
     def sigma_at(self, percent: float) -> float:
         return self.model.schedule.percent_to_sigma(percent)
 
-    def insert_layers(self, layers: Layers, where: str, weights: Sequence[Any]) -> None:
-        self._set(where, (*self.model.options.get(where, ()), layers))
+    def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
+        for where in places:
+            self._set(where, (*self.model.options.get(where, ()), layers))
 
     def norm_across_frames(self) -> None:
         add_norm_hooks(self.model.unet)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .parts import Parts
-from .slots import run_inner
+from .slots import CROSS, SELF, run_inner
 
 
 def _nothing(_: int, h: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ class TransformerBlock(nn.Module):
         else:
             attn, extra = self.attn1, {**options, "n_heads": self.attn1.heads}
             x = x + attn.to_out(replace(attn.to_q(n), attn.to_k(n), attn.to_v(n), extra))
-        x = x + self.attn2(self.norm2(x), context)
+        x = run_inner(x, options, SELF)
+        x = run_inner(x + self.attn2(self.norm2(x), context), options, CROSS)
         return x + self.ff(self.norm3(x))
 
 

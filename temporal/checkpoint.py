@@ -12,8 +12,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .families import INSIDE, MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
-from .inner_layers import inner_layers
+from .families import IN_UNETS, MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
+from .file_layers import file_layers
 from .key_layouts import animatediff_keys
 from .motion import MotionModel, MotionParams, TemporalLayers
 from .new_layers import KIND, NewLayers
@@ -103,8 +103,8 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     family = family_of(tensors)
     if family is None or family in NOT_MOTION:
         raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
-    if family in INSIDE:
-        return _inner(path.name, tensors, family, parts)
+    if family in IN_UNETS:
+        return _of_unet(path.name, tensors, family, parts)
     conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
@@ -122,14 +122,14 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv)
 
 
-def _inner(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Parts) -> MotionFile:
+def _of_unet(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Parts) -> MotionFile:
     """The temporal part of a whole UNet."""
-    held, made = inner_layers(tensors, name)
+    held, made = file_layers(tensors, family, name)
     parts = replace(parts, dtype=dtype_of(held)) if parts.casts else parts
     check_keys(name, made(replace(parts, device="meta")).state_dict(), held)
     file = describe(fill(made(parts), held), family.name, held)
     rest = len(tensors) - len(held)
-    note = f"the file's {rest} other tensors are the image model's, which Load Diffusion Model takes"
+    note = f"the file's {rest} other tensors are the image model's: {family.instead}"
     return replace(file, notes=(note,) if rest else ())
 
 

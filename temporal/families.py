@@ -12,7 +12,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Family:
-    """`signature` are the keys it is told by; `instead` is what takes its files, where we do not."""
+    """`signature` are the keys it is told by; `instead` is what takes of its files what we do not."""
 
     name: str
     signature: str
@@ -59,16 +59,22 @@ NOT_MOTION = (
            "it is a ControlNet"),
     Family("Stable Video Diffusion", "time_stack, time_mixer.mix_factor", _has("time_stack", "mix_factor"),
            "the core's Image Only Checkpoint Loader takes it"),
-    Family("Make-Your-Video", "temopral_conv", _has("temopral_conv"), "no node of this pack takes it yet"),
-    Family("LVDM", "relative_position_k.embeddings_table", _has("relative_position_k.embeddings_table"),
-           "no node of this pack takes it yet"),
+    Family("VideoCrafter", "temopral_conv, init_attn", _has("temopral_conv", "init_attn"),
+           "no node of this pack takes it"),
 )  # fmt: skip
-INSIDE = (  # layers inside transformer blocks
-    Family("FollowYourPose", "attn_temp, conv_temporal", _has("attn_temp", "norm_temp", "conv_temporal")),
-    Family("Tune-A-Video", "attn_temp, norm_temp", _has("attn_temp", "norm_temp")),
-)
+IN_UNETS = (  # layers in files that hold a whole UNet
+    Family("FollowYourPose", "attn_temp, conv_temporal", _has("attn_temp", "norm_temp", "conv_temporal"),
+           "Load Diffusion Model takes them"),
+    Family("Tune-A-Video", "attn_temp, norm_temp", _has("attn_temp", "norm_temp"),
+           "Load Diffusion Model takes them"),
+    Family("Make-Your-Video", "temopral_conv, relative_position_k",
+           _has("temopral_conv", "relative_position_k"), "they are left out"),
+    Family("LVDM", "attn1_tmp, relative_position_k", _has("attn1_tmp", "relative_position_k"),
+           "they are left out"),
+    Family("LVDM, unconditional", "qkv_t", _has("qkv_t"), "they are left out"),
+)  # fmt: skip
 MOTION = (
-    *INSIDE,
+    *IN_UNETS,
     Family("PIA", "conv_in.weight beside motion modules",
            lambda tensors: "conv_in.weight" in tensors and _has(".motion_modules.")(tensors)),
     Family("AnimateLCM", "motion modules without pos_encoder.pe", _animatediff(4, None, None)),

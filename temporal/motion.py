@@ -21,8 +21,8 @@ class TemporalLayers(Protocol):
     channels: dict[Site, int]
 
     @property
-    def where(self) -> str:
-        """The slots (see `slots`) that the layers are called at."""
+    def places(self) -> tuple[str, ...]:
+        """Where at a site the layers are called (see `slots`)."""
         ...
 
     @property
@@ -40,8 +40,8 @@ class TemporalLayers(Protocol):
         """How the layers know a frame's place."""
         ...
 
-    def at(self, site: Site) -> Callable[[Tensor, int, "Manner"], Tensor] | None:
-        """The layer of a site, on [B·F, C, h, w] and F frames, or None."""
+    def at(self, site: Site, where: str) -> Callable[[Tensor, int, "Manner"], Tensor] | None:
+        """The layer of a site at one of the places, on [B·F, C, h, w] and F frames, or None."""
 
     def check_frames(self, frames: int) -> None: ...
 
@@ -77,7 +77,7 @@ class _Level(nn.Module):
 class MotionModel(nn.Module):
     """A motion module for every site of a UNet; `motion_settings.AppliedMotion` makes a layer set of it."""
 
-    where = LAYERS
+    places = (LAYERS,)
 
     def __init__(self, params: MotionParams, parts: Parts | None = None) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class MotionModel(nn.Module):
     def position_kind(self) -> str:
         return "sinusoidal"
 
-    def at(self, site: Site) -> TemporalTransformer | None:
+    def at(self, site: Site, where: str = LAYERS) -> TemporalTransformer | None:
         """The temporal transformer of a site, or None."""
         layer: Any = self.get_submodule(self.key(site)) if site in self._places else None
         return layer

@@ -98,8 +98,8 @@ class AppliedMotion:
     ) -> None:
         self._model, self._settings, self._low_rank, self._merging = model, settings, low_rank, merging
 
-    def __call__(self, site: Site, h: Tensor, options: dict[str, Any]) -> Tensor:
-        layer, strength = self._model.at(site), self._settings.at(site, options)
+    def __call__(self, site: Site, h: Tensor, options: dict[str, Any], where: str) -> Tensor:
+        layer, strength = self._model.at(site, where), self._settings.at(site, options)
         frames = frame_count(h.shape[0], options)
         if layer is None or frames == 1 or strength == 0:
             return h

@@ -111,7 +111,7 @@ class NewLayer(nn.Module):
 class NewLayers(nn.Module):
     """Untrained layers for every site of a UNet; fulfils `motion.TemporalLayers`."""
 
-    where = LAYERS
+    places = (LAYERS,)
 
     def __init__(self, sites: Mapping[Site, int], params: NewLayerParams, parts: Parts) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class NewLayers(nn.Module):
     def position_kind(self) -> str:
         return self.params.positions if self.params.attention else "none"
 
-    def at(self, site: Site) -> NewLayer | None:
+    def at(self, site: Site, where: str = LAYERS) -> NewLayer | None:
         # ModuleDict has no get.
         return self.blocks[_name(site)] if site in self.channels else None  # type: ignore[return-value]
 

@@ -42,6 +42,11 @@ class Parts:
     def conv1d(self, inputs: int, outputs: int, size: int, stride: int = 1, bias: bool = True) -> Any:
         return self._build("Conv1d", inputs, outputs, size, stride=stride, padding=size // 2, bias=bias)
 
+    def conv3d(
+        self, inputs: int, outputs: int, size: tuple[int, int, int], padding: tuple[int, int, int]
+    ) -> Any:
+        return self._build("Conv3d", inputs, outputs, size, padding=padding)
+
     def group_norm(self, groups: int, channels: int, eps: float = 1e-5) -> Any:
         return self._build("GroupNorm", groups, channels, eps=eps)
 

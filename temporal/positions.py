@@ -40,3 +40,20 @@ class RelativeTable(nn.Module):
         """Vectors for query i and key j, [F, F, d]."""
         place = torch.arange(frames, device=self.embeddings_table.device)
         return self.embeddings_table[(place - place[:, None]).clamp(-self.reach, self.reach) + self.reach]
+
+
+def attend_relatively(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, to_key: Tensor, to_value: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Attention over [B, F, C] with a vector [F, F, d] for each query and key added to keys and to values.
+
+    `mask` [F, F] is True where a query reads.
+    """
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    to_key, to_value = to_key.to(q), to_value.to(q)
+    scores = (q @ k.transpose(-1, -2) + torch.einsum("bhid,ijd->bhij", q, to_key)) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(-1)
+    out = weights @ v + torch.einsum("bhij,ijd->bhid", weights, to_value)
+    return out.transpose(1, 2).flatten(2)

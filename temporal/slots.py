@@ -1,10 +1,11 @@
-"""Where temporal layers meet a UNet: a site after each spatial block, and what a call tells a layer.
+"""Where temporal layers meet a UNet: after which of its layers, and what a call tells one of ours.
 
 Nothing is remembered on a module. The layers themselves and all that they need to know of a call ride in
 `transformer_options`, so that two graphs over one model never disturb each other.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,10 +13,16 @@ from torch import Tensor, nn
 from ..errors import FramewrightError
 
 Site = tuple[str, int]  # ("input" | "middle" | "output", number of the block)
-Layers = Callable[[Site, Tensor, dict[str, Any]], Tensor]
+Layers = Callable[[Site, Tensor, dict[str, Any], str], Tensor]  # the last is where they are called
 
-LAYERS = "framewright_layers"  # in transformer_options: the layer sets to call at every site, in order
-INNER = "framewright_inner_layers"  # likewise, at the end of every spatial transformer
+# In transformer_options: the layer sets to call at every site, in order, by where they are called.
+LAYERS = "framewright_layers"  # after a block's first ResBlock and transformer
+RES = "framewright_res_layers"  # after every ResBlock; the middle block's second is number 1 of its kind
+INNER = "framewright_inner_layers"  # at the end of every spatial transformer
+SELF = "framewright_self_layers"  # after a transformer block's self-attention
+CROSS = "framewright_cross_layers"  # after its cross-attention
+PLACES = (LAYERS, RES, INNER, SELF, CROSS)
+
 FRAMES = (
     "framewright_frames"  # in transformer_options: frames a clip holds in this call, where not all of them
 )
@@ -38,25 +45,25 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
 def run_layers(site: Site, h: Tensor, options: dict[str, Any], where: str = LAYERS) -> Tensor:
     """Pass activations [B·F, C, h, w] of a site through every layer set of the call."""
     for layers in options.get(where, ()):
-        h = layers(site, h, options)
+        h = layers(site, h, options, where)
     return h
 
 
-def run_inner(x: Tensor, options: dict[str, Any]) -> Tensor:
+def run_inner(x: Tensor, options: dict[str, Any], where: str = INNER) -> Tensor:
     """Likewise the tokens [B·F, h·w, C] of a spatial transformer, which has said what they are."""
-    if not options.get(INNER):
+    if not options.get(where):
         return x
     kind, number = options["block"]
     h = x.transpose(1, 2).unflatten(2, options["activations_shape"][-2:])
-    return run_layers((kind, number), h, options, INNER).flatten(2).transpose(1, 2)
+    return run_layers((kind, number), h, options, where).flatten(2).transpose(1, 2)
 
 
 class Slot(nn.Module):
     """A place for temporal layers in a UNet that has none of its own; without weights and without state."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, where: str) -> None:
         super().__init__()
-        self.site = site
+        self.site, self.where = site, where
 
     def forward(self, h: Tensor) -> Tensor:
         return h
@@ -73,7 +80,26 @@ class InnerSlot(nn.Module):
 
 def run_slot(slot: Slot, h: Tensor, emb: Tensor, context: Tensor, options: dict[str, Any], *_: Any) -> Tensor:
     """What a host calls for a Slot (its `forward_timestep_embed_patch`)."""
-    return run_layers(slot.site, h, options)
+    return run_layers(slot.site, h, options, slot.where)
+
+
+def after_self(x: Tensor, options: dict[str, Any]) -> Tensor:
+    """What a host calls for tokens after self-attention (its `middle_patch`).
+
+    `options` are a copy for this transformer block alone.
+    """
+    x = run_inner(x, options, SELF)
+    options[_TOKENS] = x
+    return x
+
+
+def after_cross(n: Tensor, options: dict[str, Any]) -> Tensor:
+    """What it calls for that which cross-attention adds to them (its `attn2_output_patch`)."""
+    x = options.pop(_TOKENS)
+    return run_inner(x + n, options, CROSS) - x
+
+
+_TOKENS = "framewright_tokens"  # in a transformer block's own options, between the two
 
 
 def site_channels(unet: Any) -> dict[Site, int]:
@@ -89,18 +115,28 @@ def transformer_sites(unet: Any) -> list[Site]:
 
 
 def insert_slots(unet: Any) -> None:
-    """Give each block of a foreign UNet a Slot after its first ResBlock and transformer.
+    """Give a foreign UNet slots: after each ResBlock, after each block's first ResBlock and transformer.
 
-    Each transformer gets one of its own. Harmless when repeated.
+    Each transformer gets one of its own. The host's layers keep their names, by which it may look for them
+    while they are there. Harmless when repeated.
     """
-    for site, block in _blocks(unet):
+    for (kind, number), block in _blocks(unet):
         for blocks in _transformer_blocks(block):
             if not isinstance(blocks[-1], InnerSlot):
                 blocks.append(InnerSlot())
-        if any(isinstance(layer, Slot) for layer in block):
+        layers = list(block.named_children())
+        if any(isinstance(layer, Slot) for _, layer in layers):
             continue
-        place = 2 if len(block) > 1 and hasattr(block[1], "transformer_blocks") else 1
-        block.insert(place, Slot(site))
+        last = 1 if len(layers) > 1 and hasattr(layers[1][1], "transformer_blocks") else 0
+        numbers = count(number)
+        for name, _ in layers:
+            delattr(block, name)
+        for place, (name, layer) in enumerate(layers):
+            block.add_module(name, layer)
+            if _is_resblock(layer):
+                block.add_module(f"after_{name}", Slot((kind, next(numbers)), RES))
+            if place == last:
+                block.add_module("temporal", Slot((kind, number), LAYERS))
 
 
 def remove_slots(unet: Any) -> None:
@@ -109,17 +145,21 @@ def remove_slots(unet: Any) -> None:
         for blocks in _transformer_blocks(block):
             if isinstance(blocks[-1], InnerSlot):
                 del blocks[-1]
-        for number in reversed(range(len(block))):
-            if isinstance(block[number], Slot):
-                del block[number]
+        for name, layer in list(block.named_children()):
+            if isinstance(layer, Slot):
+                delattr(block, name)
 
 
 def _transformer_blocks(block: Any) -> list[Any]:
     return [layer.transformer_blocks for layer in block if hasattr(layer, "transformer_blocks")]
 
 
+def _is_resblock(layer: Any) -> bool:
+    return hasattr(layer, "in_layers") and hasattr(layer, "out_layers")
+
+
 def _resblocks(block: Any) -> list[Any]:
-    return [layer for layer in block if hasattr(layer, "in_layers") and hasattr(layer, "out_layers")]
+    return [layer for layer in block if _is_resblock(layer)]
 
 
 def _blocks(unet: Any) -> Iterator[tuple[Site, Any]]:

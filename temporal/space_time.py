@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import FramewrightError
 from .parts import Parts
-from .positions import POSITIONS, RelativeTable, rotate, sinusoidal_positions
+from .positions import POSITIONS, RelativeTable, attend_relatively, rotate, sinusoidal_positions
 
 CONVS = ("none", "3x1x1", "pseudo-3d")
 MIXES = ("residual", "alpha", "sigmoid", "parallel")
@@ -101,7 +101,8 @@ class FrameAttention(nn.Module):
             tokens = tokens + self.pe[:, :frames].to(tokens)
         q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
         if self.params.positions == "relative":
-            attended = self._relative(q, k, v)
+            tables = self.relative_position_k(frames), self.relative_position_v(frames)
+            attended = attend_relatively(q, k, v, self.heads, *tables)
         else:
             if self.params.positions == "rotary":
                 q, k = self._rotated(q), self._rotated(k)
@@ -111,16 +112,6 @@ class FrameAttention(nn.Module):
 
     def _rotated(self, x: Tensor) -> Tensor:
         return rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
-
-    def _relative(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention with a vector of each distance added to keys and to values."""
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        frames = q.shape[-2]
-        to_key, to_value = self.relative_position_k(frames).to(q), self.relative_position_v(frames).to(q)
-        scores = q @ k.transpose(-1, -2) + torch.einsum("bhid,ijd->bhij", q, to_key)
-        weights = (scores * q.shape[-1] ** -0.5).softmax(-1)
-        out = weights @ v + torch.einsum("bhij,ijd->bhid", weights, to_value)
-        return out.transpose(1, 2).flatten(2)
 
 
 class Mix(nn.Module):

@@ -69,6 +69,9 @@ class Manner:
 
 
 AS_TRAINED = Manner()
+# What a layer does to [B·F, C, h, w] of F frames, and that by where it is called (see `slots`).
+Call = Callable[[Tensor, int, Manner], Tensor]
+Calls = dict[str, Call]
 
 
 class PositionTable(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep_embedding
 from .parts import Parts
-from .slots import FRAMES, frame_count, run_layers
+from .slots import FRAMES, RES, frame_count, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
 
 Size = Sequence[int]  # height and width
@@ -188,12 +189,14 @@ class _Call:
     def run(self, kind: str, number: int, block: Any, h: Tensor, size: Size = (), wanted: int = 0) -> Tensor:
         """One block; inserted layers come after its first ResBlock and transformer, before any resize."""
         site, options, waiting = (kind, number), self.options, False
-        options["block"] = site
+        options["block"], numbers = site, count(number)
         for place, layer in enumerate(block):
             if waiting and not isinstance(layer, SpatialTransformer):
                 h, waiting = run_layers(site, h, options), False
             temporal = self.layers[name] if (name := f"{kind}_{number}_{place}") in self.layers else None
             h = self._layer(layer, temporal if self.frames > 1 else None, h, size)
+            if isinstance(layer, ResBlock):
+                h = run_layers((kind, next(numbers)), h, options, RES)
             if temporal is not None and isinstance(layer, Downsample) and self.frames > 1:
                 h, self.frames = temporal(h, self.frames), -(-self.frames // 2)
             elif temporal is not None and isinstance(layer, Upsample) and wanted != self.frames:

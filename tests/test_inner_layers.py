@@ -6,7 +6,8 @@ import pytest
 import torch
 from framewright.errors import FramewrightError
 from framewright.temporal.checkpoint import load_motion
-from framewright.temporal.inner_layers import InnerLayer, InnerLayers
+from framewright.temporal.file_layers import FileLayers
+from framewright.temporal.inner_layers import InnerLayer
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
 from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, INNER, InnerSlot, insert_slots, remove_slots, site_channels
@@ -74,14 +75,17 @@ def test_a_file_is_read_and_sits_where_the_transformers_are(prefix: str, tmp_pat
     assert len(file.model.channels) == 16
     assert all(sites[site] == channels for site, channels in file.model.channels.items())
     key = "up_blocks.2.attentions.1.transformer_blocks.0.attn_temp.to_k.weight"
-    assert torch.equal(file.model.state_dict()["blocks.output_7.attn_temp.to_k.weight"], tensors[key])
+    assert torch.equal(file.model.state_dict()[key], tensors[key])
 
 
 def test_follow_your_pose_adds_a_convolution_over_frames(tmp_path: Path) -> None:
     save_file(tuned(rank=16), tmp_path / "pose.safetensors")
     file = load_motion(tmp_path / "pose.safetensors", Parts())
     assert file.family == "FollowYourPose"
-    layer, x = file.model.at(("middle", 0)), torch.randn(5, 128, 2, 3)
+    layer, x = (
+        file.model.mid_block.attentions.get_submodule("0.transformer_blocks.0"),
+        torch.randn(5, 128, 2, 3),
+    )
     convolution, layer.conv_temporal = layer.conv_temporal, None
     lines = layer(x, 5).permute(2, 3, 1, 0).flatten(0, 1)  # [h·w, C, F]
     layer.conv_temporal = convolution
@@ -94,7 +98,11 @@ def test_follow_your_pose_adds_a_convolution_over_frames(tmp_path: Path) -> None
 
 def test_a_unet_calls_them_in_its_transformers_by_strength() -> None:
     unet = randomised(SpaceTimeUNet(UNET))
-    layers = randomised(InnerLayers({("input", 1): 32, ("middle", 0): 128}, 0, Parts()))
+    placed = {"a": (("input", 1), 32), "b": (("middle", 0), 128)}
+    layers = randomised(FileLayers(
+        {path: (site, width, InnerLayer(width, 0, Parts())) for path, (site, width) in placed.items()},
+        None, "none",
+    ))  # fmt: skip
     x, times, context = torch.randn(4, 4, 16, 16), torch.full((4,), 300), torch.randn(4, 3, 8)
 
     def run(**settings: object) -> Tensor:
@@ -111,9 +119,10 @@ def test_a_unet_calls_them_in_its_transformers_by_strength() -> None:
 
 def test_slots_come_and_go() -> None:
     unet = SpaceTimeUNet(UNET, Parts(device="meta"))
-    before = str(unet)
+    before, names = str(unet), unet.state_dict().keys()
     insert_slots(unet)
     insert_slots(unet)
+    assert unet.state_dict().keys() == names, "by which a host finds its layers"
     assert sum(isinstance(module, InnerSlot) for module in unet.modules()) == 16
     remove_slots(unet)
     remove_slots(unet)
@@ -124,7 +133,7 @@ def test_what_is_broken_is_one_error(tmp_path: Path) -> None:
     whole = tuned()
     cases = {
         "lacks 1 keys": [key for key in whole if not key.startswith("mid") or not key.endswith("0.bias")],
-        "expected multiples of 8": [key for key in whole if not key.startswith("down")],
+        "no temporal layers in its input blocks": [key for key in whole if not key.startswith("down")],
     }
     for message, keys in cases.items():
         save_file({key: whole[key] for key in keys}, tmp_path / "broken.safetensors")

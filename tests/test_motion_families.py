@@ -83,8 +83,7 @@ SIGNS = {
     "CameraCtrl": "down_blocks.0.motion_modules.0.processor.qkv_merge.weight",
     "SparseCtrl": "input_hint_block.0.weight|down_blocks.0.motion_modules.0.temporal_transformer.norm.bias",
     "Stable Video Diffusion": "middle_block.1.time_stack.0.to_q.weight|middle_block.1.time_mixer.mix_factor",
-    "Make-Your-Video": "model.diffusion_model.input_blocks.1.0.temopral_conv.conv1.0.weight",
-    "LVDM": "model.diffusion_model.input_blocks.1.2.attn1_tmp.relative_position_k.embeddings_table",
+    "VideoCrafter": "init_attn.0.norm.weight|input_blocks.1.0.temopral_conv.conv.0.0.weight",
 }
 
 

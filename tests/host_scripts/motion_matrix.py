@@ -102,13 +102,13 @@ answer["norms_act"] = differs(rendered(over_frames), once)
 two = apply_motion(moving, tiny.motion())
 answer["two_modules"] = differs(rendered(two), once)
 
-# Temporal attention inside the transformers.
-tuned_layers = tiny.inner()
-inside = apply_motion(still, tuned_layers)
-answer["inner_acts"] = differs(rendered(inside), plain)
-answer["inner_stays"] = torch.equal(rendered(inside), rendered(inside.clone()))
-answer["inner_beside_motion"] = differs(rendered(apply_motion(inside, motion)), once)
-answer["inner_gone"] = torch.equal(rendered(still), plain)
+# Temporal layers inside the transformers and after the ResBlocks.
+for made in (tiny.inner, tiny.lvdm, tiny.make_your_video):
+    name, inside = made.__name__, apply_motion(still, made())
+    answer[f"{name}_acts"] = differs(rendered(inside), plain)
+    answer[f"{name}_stays"] = torch.equal(rendered(inside), rendered(inside.clone()))
+    answer[f"{name}_beside_motion"] = differs(rendered(apply_motion(inside, motion)), once)
+    answer[f"{name}_gone"] = torch.equal(rendered(still), plain)
 
 # A camera path.
 filmed = apply_motion(still, tiny.camera(motion))

@@ -36,7 +36,7 @@ from framewright.sampling.windows import Windows  # noqa: E402
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings  # noqa: E402
 from framewright.temporal.parts import Parts  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
-from framewright.temporal.slots import FRAMES, INNER, LAYERS  # noqa: E402
+from framewright.temporal.slots import FRAMES, LAYERS  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams  # noqa: E402
 
 
@@ -116,13 +116,15 @@ with torch.no_grad():
     moving.eject_model()
     mine = ours(x, t, context, transformer_options=dict(options))
     answer["motion_difference"] = float((mine - theirs).abs().max() / theirs.abs().max())
-    options[INNER] = (AppliedMotion(tiny.inner().model, MotionSettings()),)
-    moving.inject_model()
-    inner = base.diffusion_model(x, t, context=context, transformer_options=dict(options))
-    moving.eject_model()
-    mine = ours(x, t, context, transformer_options=dict(options))
-    answer["inner_acts"] = float((inner - theirs).abs().max()) > 1e-4
-    answer["inner_difference"] = float((mine - inner).abs().max() / inner.abs().max())
+    for made in (tiny.inner, tiny.lvdm, tiny.make_your_video):
+        given = apply_motion(sd15, made(), norms="frame by frame")
+        options, name = {**given.model_options["transformer_options"], FRAMES: 8}, made.__name__
+        given.inject_model()
+        inner = given.model.diffusion_model(x, t, context=context, transformer_options=dict(options))
+        given.eject_model()
+        mine = ours(x, t, context, transformer_options={k: v for k, v in options.items() if k != "patches"})
+        answer[f"{name}_acts"] = float((inner - theirs).abs().max()) > 1e-4
+        answer[f"{name}_difference"] = float((mine - inner).abs().max() / inner.abs().max())
 
 after = functions()
 answer["changed"] = [str(key) for key, value in BEFORE.items() if after.get(key) is not value]

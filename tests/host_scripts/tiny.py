@@ -13,8 +13,10 @@ from framewright.bridge.motion import Motion
 from framewright.temporal.camera import CameraControl, CameraInput
 from framewright.temporal.camera_path import moved
 from framewright.temporal.checkpoint import MotionFile
-from framewright.temporal.inner_layers import InnerLayers
+from framewright.temporal.file_layers import SECOND_OF_MIDDLE, FileLayers
+from framewright.temporal.inner_layers import InnerLayer
 from framewright.temporal.motion import MotionModel, MotionParams
+from framewright.temporal.video_layers import CausalTransformer, LvdmBlock, TemporalConvBlock
 
 CPU = torch.device("cpu")
 SHAPE = dict(
@@ -52,10 +54,38 @@ def motion(family: str = "random", dtype: torch.dtype = torch.float32) -> Motion
 
 def inner() -> Motion:
     """FollowYourPose layers for its transformers."""
-    channels = {site: 64 for site in (("input", 4), ("middle", 0), ("output", 1))}
-    made = InnerLayers({("input", 1): 32, ("output", 5): 32, **channels}, 8, host().parts())
+    widths = {("input", 1): 32, ("input", 4): 64, ("middle", 0): 64, ("output", 1): 64, ("output", 5): 32}
+    return _of_unet("FollowYourPose", {
+        f"{kind}.{number}": ((kind, number), width, InnerLayer(width, 8, host().parts()))
+        for (kind, number), width in widths.items()
+    })  # fmt: skip
+
+
+def lvdm() -> Motion:
+    """LVDM layers for its transformers."""
+    widths = {("input", 1): 32, ("middle", 0): 64, ("output", 5): 32}
+    return _of_unet("LVDM", {
+        f"{kind}.{number}": ((kind, number), width, LvdmBlock(width, 4, 8, host().parts()))
+        for (kind, number), width in widths.items()
+    })  # fmt: skip
+
+
+def make_your_video() -> Motion:
+    """Make-Your-Video layers for its ResBlocks and transformers."""
+    widths = {("input", 1): 32, ("middle", 0): 64, SECOND_OF_MIDDLE: 64, ("output", 5): 32}
+    parts = host().parts()
+    convs = {
+        f"{kind}.{number}.conv": ((kind, number), width, TemporalConvBlock(width, parts))
+        for (kind, number), width in widths.items()
+    }
+    moves = {"moves": (("middle", 0), 64, CausalTransformer(64, 4, 8, parts))}
+    return _of_unet("Make-Your-Video", {**convs, **moves})
+
+
+def _of_unet(family: str, layers: dict) -> Motion:
+    made = FileLayers(layers, None, "any")
     _fill(made)
-    return Motion(MotionFile(made.eval(), "FollowYourPose", "float32", 0), "tuned", (host().weights(made),))
+    return Motion(MotionFile(made.eval(), family, "float32", 0), family, (host().weights(made),))
 
 
 def camera(motion: Motion) -> Motion:
