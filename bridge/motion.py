@@ -12,6 +12,7 @@ from ..temporal.camera import CameraInput, load_camera
 from ..temporal.camera_path import CameraPath
 from ..temporal.checkpoint import MotionFile, describe, load_motion
 from ..temporal.families import base_of
+from ..temporal.frame_norm import RESBLOCKS, TRANSFORMERS
 from ..temporal.motion import MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
@@ -22,7 +23,12 @@ from .host import host
 
 AS_TRAINED = MotionSettings()
 NORMS = ("as trained", "frame by frame", "across frames")
-NORMED_ACROSS = ("AnimateDiff v1", "LVDM", "LVDM, unconditional")  # families trained with the last
+# Families that were trained with the last, and which of the image model's norms that went for.
+NORMED_ACROSS = {
+    "AnimateDiff v1": (RESBLOCKS,),
+    "LVDM": (RESBLOCKS, TRANSFORMERS),
+    "LVDM, unconditional": (RESBLOCKS,),
+}
 
 
 @dataclass(frozen=True)
@@ -117,5 +123,5 @@ def apply_motion(
     )
     handle.insert_layers(layers, motion.model.places, motion.weights)
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
-        handle.norm_across_frames()
+        handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)))
     return handle.model

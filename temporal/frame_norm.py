@@ -1,11 +1,13 @@
 """GroupNorm over all frames of a clip at once, as the image model ran while AnimateDiff v1 was trained.
 
 The released code (Guo et al. 2023) normalised each ResBlock, and the output, over the frames of a clip
-together; from v2 on, frame by frame. Hooks on the single norms do this, and rest in calls that do not ask.
+together; from v2 on, frame by frame. LVDM (He et al. 2022) has its transformers' norms so too. Hooks on the
+single norms do this, and rest in calls that do not ask.
 """
 
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,8 +15,12 @@ from torch import Tensor, nn
 
 from .slots import frame_count
 
-ACROSS = "framewright_norm_across_frames"  # in transformer_options: whether the call asks for it
-_frames: ContextVar[int] = ContextVar("framewright_frames_in_norms", default=1)
+ACROSS = "framewright_norm_across_frames"  # in transformer_options: the kinds of norm that it is asked of
+RESBLOCKS, TRANSFORMERS = "resblocks", "transformers"  # the first with the output
+_Frames = ContextVar[int]
+_frames: dict[str, _Frames] = {
+    kind: ContextVar(f"framewright_frames_in_{kind}", default=1) for kind in (RESBLOCKS, TRANSFORMERS)
+}
 _hooked: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 
@@ -26,8 +32,12 @@ def add_norm_hooks(unet: nn.Module) -> None:
         unet.register_forward_pre_hook(_enter, with_kwargs=True),
         unet.register_forward_hook(_leave, always_call=True),
     ]
-    for norm in _norms(unet):
-        hooks += [norm.register_forward_pre_hook(_join), norm.register_forward_hook(_part)]
+    for kind, norm in _norms(unet):
+        told = _frames[kind]
+        hooks += [
+            norm.register_forward_pre_hook(partial(_join, told)),
+            norm.register_forward_hook(partial(_part, told)),
+        ]
     _hooked[unet] = hooks
 
 
@@ -37,31 +47,35 @@ def remove_norm_hooks(unet: nn.Module) -> None:
         hook.remove()
 
 
-def _norms(unet: Any) -> Iterator[nn.Module]:
+def _norms(unet: Any) -> Iterator[tuple[str, nn.Module]]:
     for module in unet.modules():
         if hasattr(module, "in_layers") and hasattr(module, "out_layers"):
-            yield module.in_layers[0]
-            yield module.out_layers[0]
-    yield unet.out[0]
+            yield RESBLOCKS, module.in_layers[0]
+            yield RESBLOCKS, module.out_layers[0]
+        elif hasattr(module, "transformer_blocks"):
+            yield TRANSFORMERS, module.norm
+    yield RESBLOCKS, unet.out[0]
 
 
 def _enter(_: nn.Module, args: tuple, given: dict[str, Any]) -> None:
     options = given.get("transformer_options") or {}
-    _frames.set(frame_count(args[0].shape[0], options) if options.get(ACROSS) else 1)
+    for kind in options.get(ACROSS, ()):
+        _frames[kind].set(frame_count(args[0].shape[0], options))
 
 
 def _leave(*_: Any) -> None:
-    _frames.set(1)
+    for told in _frames.values():
+        told.set(1)
 
 
-def _join(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+def _join(told: _Frames, _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
     """[B·F, C, h, w] to [B, C, F·h, w]."""
-    frames = _frames.get()
+    frames = told.get()
     if frames == 1:
         return None
     return (args[0].unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3),)
 
 
-def _part(_: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor | None:
-    frames = _frames.get()
+def _part(told: _Frames, _: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor | None:
+    frames = told.get()
     return None if frames == 1 else out.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)

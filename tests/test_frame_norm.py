@@ -1,8 +1,14 @@
-"""AnimateDiff v1's norm over all frames, by hooks that rest where a call does not ask for it."""
+"""AnimateDiff v1's and LVDM's norms over all frames, by hooks that rest where a call does not ask for it."""
 
 import pytest
 import torch
-from framewright.temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
+from framewright.temporal.frame_norm import (
+    ACROSS,
+    RESBLOCKS,
+    TRANSFORMERS,
+    add_norm_hooks,
+    remove_norm_hooks,
+)
 from framewright.temporal.slots import FRAMES
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams
 from torch import Tensor, nn
@@ -31,7 +37,8 @@ class _OverFrames(nn.GroupNorm):
         return super().forward(clips).transpose(1, 2).flatten(0, 1)
 
 
-def test_norms_over_frames_only_where_asked(unet: SpaceTimeUNet) -> None:
+@pytest.mark.parametrize("kinds", [(RESBLOCKS,), (RESBLOCKS, TRANSFORMERS)])
+def test_norms_over_frames_only_where_asked(kinds: tuple[str, ...], unet: SpaceTimeUNet) -> None:
     plain = run(unet)
     rewritten = SpaceTimeUNet(PARAMS).eval().requires_grad_(False)
     rewritten.load_state_dict(unet.state_dict())
@@ -39,6 +46,8 @@ def test_norms_over_frames_only_where_asked(unet: SpaceTimeUNet) -> None:
         for layers in (block.in_layers, block.out_layers):
             layers[0].__class__ = _OverFrames
     rewritten.out[0].__class__ = _OverFrames
+    for block in [m for m in rewritten.modules() if hasattr(m, "transformer_blocks")]:
+        block.norm.__class__ = _OverFrames if TRANSFORMERS in kinds else nn.GroupNorm
     expected = run(rewritten)
     assert (plain - expected).abs().max() > 1e-3
 
@@ -46,11 +55,11 @@ def test_norms_over_frames_only_where_asked(unet: SpaceTimeUNet) -> None:
         add_norm_hooks(unet)
         add_norm_hooks(unet)
         assert torch.equal(run(unet), plain)
-        torch.testing.assert_close(run(unet, **{ACROSS: True}), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(run(unet, **{ACROSS: kinds}), expected, atol=1e-5, rtol=1e-4)
         assert torch.equal(run(unet), plain)
         remove_norm_hooks(unet)
         remove_norm_hooks(unet)
-        assert torch.equal(run(unet, **{ACROSS: True}), plain)
+        assert torch.equal(run(unet, **{ACROSS: kinds}), plain)
 
 
 def test_a_call_that_fails_leaves_nothing_behind(unet: SpaceTimeUNet) -> None:
@@ -58,5 +67,5 @@ def test_a_call_that_fails_leaves_nothing_behind(unet: SpaceTimeUNet) -> None:
     add_norm_hooks(unet)
     with pytest.raises(Exception, match="multiple of 3 frames"):
         unet(torch.zeros(4, 4, 8, 8), torch.zeros(4), torch.zeros(4, 3, 8),
-             transformer_options={FRAMES: 3, ACROSS: True})  # fmt: skip
+             transformer_options={FRAMES: 3, ACROSS: (RESBLOCKS,)})  # fmt: skip
     assert torch.equal(run(unet), plain)
