@@ -87,7 +87,7 @@ for name, patch in {
     answer[f"{name}_after_full"] = differs(rendered(patch(reading(moving, "full"))), alone)
 
 # A LoRA on one prompt only, by the host's hooks.
-key = "diffusion_model.middle_block.0.out_layers.3.weight"
+key = "diffusion_model.middle_block.2.out_layers.3.weight"  # which comes after layers of ours
 
 
 def hooked(strength: float) -> list:
