@@ -42,7 +42,7 @@ def _tuned(channels: int, own: Mapping[str, Tensor], parts: Parts) -> nn.Module:
     if channels % HEADS:
         raise FramewrightError(f"{channels} channels, expected a multiple of {HEADS}")
     low = own.get("conv_temporal.down.weight")
-    return InnerLayer(channels, 0 if low is None else low.shape[0], parts)
+    return InnerLayer(channels, low.shape[0] if low is not None and low.ndim else 0, parts)
 
 
 def _related(made: Callable[[int, int, int, Parts], nn.Module], table: str) -> Callable[..., nn.Module]:
@@ -89,14 +89,8 @@ _KINDS = {
     ),
 }  # fmt: skip
 _KINDS["FollowYourPose"] = _KINDS["Tune-A-Video"]
-_OURS = (
-    "attn_temp",
-    "conv_temporal",
-    "_tmp.",
-    "qkv_t",
-    "temopral_conv",
-    "relative_position",
-)  # in their keys
+# Parts of keys that no layer of an image model has.
+_OURS = ("attn_temp", "conv_temporal", "_tmp.", "qkv_t", "temopral_conv", "relative_position")
 
 
 class FileLayers(nn.Module):
