@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..sampling.windows import Windows
 from ..temporal.motion import MotionModel
 from ..temporal.motion_lora import MotionLora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
@@ -30,9 +28,7 @@ from .world import FRAMES, Scene
 NOISE_ALONE = 0.35  # of the clips
 MISLED, MISLED_FROM = 0.7, 800  # of the clips at this timestep or a noisier one
 FRAMES_A_STEP = 64
-SHOWN = (4,) * 8 + (8,) * 6 + (FRAMES,) * 6  # of each clip at once, over the course of a run
-LONG, LONG_FROM = (FRAMES, 2 * FRAMES, 4 * FRAMES), 0.75  # frames of a clip from then on, by turns
-VIEWS = Windows(FRAMES, FRAMES // 2)
+SHOWN = (4,) * 8 + (8,) * 6 + (16,) * 6  # of each clip at once, over the course of a run
 RANK = 4  # of the motion LoRA
 
 
@@ -66,7 +62,7 @@ def _trace(scenes: list[Scene], places: np.ndarray, draw: Draw) -> list[np.ndarr
     In noise that heavy a model would rather guess the way things move than read it. These traces tell where
     a thing is halfway, and lie about how it got there.
     """
-    half, pictures = float(places[0] + places[-1]) / 2, []
+    half, pictures = (FRAMES - 1) / 2, []
     for scene in scenes:
         pace = draw.numbers.uniform(-1, 0.3)
         pictures += [render.frame(scene, half + pace * (place - half)) for place in places]
@@ -81,17 +77,6 @@ def _bfloat16(device: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def _places(draw: Draw) -> np.ndarray:
-    """The frames of a clip to learn from; in the end also of clips so long that the module sees windows.
-
-    Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
-    """
-    if draw.progress >= LONG_FROM:
-        return np.arange(draw.numbers.choice(LONG))
-    shown = SHOWN[int(draw.progress * len(SHOWN))]
-    return np.sort(draw.numbers.permutation(FRAMES)[:shown])
-
-
 def _loss(
     layers: AppliedMotion, frozen: Frozen, played: Callable[[Scene, Draw], Scene]
 ) -> Callable[[Draw], Tensor]:
@@ -99,12 +84,12 @@ def _loss(
     vae, unet, words, device = frozen.vae, frozen.unet, frozen.words, frozen.device
 
     def loss(draw: Draw) -> Tensor:
-        places = _places(draw)
-        shown = len(places)
+        shown = SHOWN[int(draw.progress * len(SHOWN))]
         clips = FRAMES_A_STEP // shown
         drawn = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(clips)]
         captions = [draw_caption(scene.subject, draw) for scene in drawn]
         scenes = [played(scene, draw) for scene in drawn]
+        places = np.sort(draw.numbers.permutation(FRAMES)[:shown])
         # Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
         # last timestep still shows a trace of the clip; so some clips are noise alone, others misled.
         chance = torch.rand(clips, generator=draw.noise) ** 1.5
@@ -122,9 +107,7 @@ def _loss(
             context = words.encode(captions).repeat_interleave(shown, 0)
         at = at.repeat_interleave(shown).to(device)
         noised, target = diffuse(latents, at, draw, shows)
-        options: dict[str, Any] = {LAYERS: (layers,), CALL_FRAMES: shown}
-        if shown < FRAMES:
-            options[POSITIONS] = torch.from_numpy(places).to(device)
+        options = {LAYERS: (layers,), CALL_FRAMES: shown, POSITIONS: torch.from_numpy(places).to(device)}
         # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
         with torch.autocast(device, torch.bfloat16, enabled=_bfloat16(device)), sdpa_kernel(SDPBackend.MATH):
             predicted = unet(noised, at, context, transformer_options=options)
@@ -139,7 +122,7 @@ def train_motion(seed: int, folder: Path, steps: int, frozen: Frozen) -> tuple[M
     for site in motion.channels:
         nn.init.zeros_(motion.at(site).proj_out.weight)
         nn.init.zeros_(motion.at(site).proj_out.bias)
-    loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, _played)
+    loss = _loss(AppliedMotion(motion, MotionSettings()), frozen, _played)
     return motion, fit("motion", motion, loss, steps, 1e-3, seed, folder)
 
 
@@ -156,7 +139,7 @@ def train_drift(
             pairs[key.removesuffix(".weight")] = down, torch.zeros(outputs, RANK), 1.0
     lora = MotionLora(pairs, Parts()).to(frozen.device).requires_grad_(True)
     motion.requires_grad_(False)
-    layers = AppliedMotion(motion, MotionSettings(views=VIEWS), [lora.bind(motion, 1.0)])
+    layers = AppliedMotion(motion, MotionSettings(), [lora.bind(motion, 1.0)])
 
     def drifting(scene: Scene, draw: Draw) -> Scene:
         return _played(replace(scene, subject=replace(scene.subject, motion="left")), draw)
