@@ -13,7 +13,7 @@ from ..errors import FramewrightError
 from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
-from .slots import NUMBERS, POSITIONS, Site, frame_count
+from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count
 from .transformer import LowRank, Manner, Merge, Views
 
 # (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
@@ -98,7 +98,7 @@ class AppliedMotion:
     ) -> None:
         self._model, self._settings, self._low_rank, self._merging = model, settings, low_rank, merging
 
-    def __call__(self, site: Site, h: Tensor, options: dict[str, Any], where: str) -> Tensor:
+    def __call__(self, site: Site, h: Tensor, options: dict[str, Any], where: str = LAYERS) -> Tensor:
         layer, strength = self._model.at(site, where), self._settings.at(site, options)
         frames = frame_count(h.shape[0], options)
         if layer is None or frames == 1 or strength == 0:

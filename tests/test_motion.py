@@ -14,7 +14,15 @@ from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.parts import Parts
 from framewright.temporal.pattern_attention import SEQUENCES
-from framewright.temporal.slots import FRAMES, insert_slots, remove_slots, site_channels
+from framewright.temporal.slots import (
+    FRAMES,
+    LAYERS,
+    RES,
+    Slot,
+    insert_slots,
+    remove_slots,
+    site_channels,
+)
 from framewright.temporal.transformer import Manner, TemporalTransformer, pixels_at_once
 from framewright.temporal.unet import SpaceTimeUNet, UNetParams
 from framewright.tests.foreign_keys import as_diffusers
@@ -112,7 +120,8 @@ def test_slots_come_and_go_any_number_of_times() -> None:
     for _ in range(2):
         insert_slots(unet)
         insert_slots(unet)
-        assert list(unet.state_dict()) != keys  # an upsampler moves one place on
+        assert list(unet.state_dict()) == keys  # by which a host finds its layers
+        assert [slot.where for slot in unet.middle_block if isinstance(slot, Slot)] == [RES, LAYERS, RES]
         remove_slots(unet)
         remove_slots(unet)
         assert list(unet.state_dict()) == keys
