@@ -35,7 +35,7 @@ class _Kind:
     build: Callable[[int, Mapping[str, Tensor], Parts], nn.Module]
 
     def match(self, key: str) -> re.Match[str] | None:
-        return re.fullmatch(rf"(?P<path>{self.path})\.(?P<own>{self.own})", key)
+        return re.fullmatch(rf"(?P<path>{self.path})\.{self.own}", key)
 
 
 def _tuned(channels: int, own: Mapping[str, Tensor], parts: Parts) -> nn.Module:
