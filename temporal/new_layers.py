@@ -95,11 +95,7 @@ class NewLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        if any(given is not None for given in (manner.positions, manner.pattern, manner.views)):
-            raise FramewrightError(
-                "positions, pattern, windows: layers built by Build Temporal Layers came, which take none; "
-                "expected a motion module of the AnimateDiff type"
-            )
+        manner.must_be_as_trained("layers built by Build Temporal Layers")
         if self.affine is not None:
             x = self.affine(x, frames)
         if self.low_rank is not None:

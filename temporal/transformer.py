@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..errors import FramewrightError
 from .blocks import FeedForward
 from .parts import Parts
 from .pattern_attention import SEQUENCES, attend
@@ -60,6 +61,14 @@ class Manner:
     pattern: Pattern | None = None
     views: Views | None = None
     merge: Merge | None = None
+
+    def must_be_as_trained(self, layers: str) -> None:
+        """Raises where positions, a pattern or views came for `layers`, which take none."""
+        if any(given is not None for given in (self.positions, self.pattern, self.views)):
+            raise FramewrightError(
+                f"positions, pattern, windows: {layers} came, which take none; expected a motion module of "
+                "the AnimateDiff type"
+            )
 
     def at(self, pixels: slice, frames: slice = slice(None)) -> "Manner":
         """The manner for these pixels and frames alone."""

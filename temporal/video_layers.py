@@ -9,7 +9,6 @@ by learned vectors of the distance between two frames. Activations are [B·F, C,
 import torch
 from torch import Tensor, nn
 
-from ..errors import FramewrightError
 from .blocks import FeedForward
 from .parts import Parts
 from .positions import RelativeTable, attend_relatively
@@ -20,15 +19,7 @@ from .transformer import AS_TRAINED, Calls, Manner, over_pixels
 CAUSAL_WINDOW = 16  # frames that a frame of Make-Your-Video reads, itself the last
 LONGEST = 64  # frames that it takes
 GROUPS = 32
-
-
-def refuse(manner: Manner) -> None:
-    """Raises for a manner that layers of distances between frames do not know."""
-    if any(given is not None for given in (manner.positions, manner.pattern, manner.views)):
-        raise FramewrightError(
-            "positions, pattern, windows: LVDM or Make-Your-Video layers came, which know frames by their "
-            "distance; expected a motion module of the AnimateDiff type"
-        )
+NAME = "LVDM or Make-Your-Video layers"
 
 
 def across(norm: nn.Module, x: Tensor, frames: int) -> Tensor:
@@ -79,11 +70,11 @@ class LvdmBlock(nn.Module):
         return {SELF: self.after_self, CROSS: self.after_cross}
 
     def after_self(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        refuse(manner)
+        manner.must_be_as_trained(NAME)
         return x + over_pixels(x, frames, lambda tokens, _: self.attn1_tmp(self.norm4(tokens)))
 
     def after_cross(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        refuse(manner)
+        manner.must_be_as_trained(NAME)
         return x + over_pixels(x, frames, lambda tokens, _: self.attn2_tmp(self.norm5(tokens)))
 
 
@@ -108,7 +99,7 @@ class LvdmAttention(nn.Module):
         return {LAYERS: self.forward}
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        refuse(manner)
+        manner.must_be_as_trained(NAME)
         return x + over_frames(x, frames, self._attend)
 
     def _attend(self, lines: Tensor) -> Tensor:
@@ -154,7 +145,7 @@ class TemporalConvBlock(nn.Module):
         return {RES: self.forward}
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        refuse(manner)
+        manner.must_be_as_trained(NAME)
         clips = x.unflatten(0, (-1, frames)).transpose(1, 2)
         return (clips + self.conv_last(self.conv(clips))).transpose(1, 2).flatten(0, 1)
 
@@ -188,7 +179,7 @@ class CausalTransformer(nn.Module):
         return {LAYERS: self.forward}
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:
-        refuse(manner)
+        manner.must_be_as_trained(NAME)
         return x + over_pixels(across(self.norm, x, frames), frames, lambda tokens, _: self._move(tokens))
 
     def _move(self, tokens: Tensor) -> Tensor:
