@@ -13,6 +13,8 @@ package.__path__ = [str(ROOT)]
 import torch  # noqa: E402
 from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
+from framewright.demo.fit import Run  # noqa: E402
+from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_motion  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
@@ -20,30 +22,32 @@ from framewright.temporal.motion import MotionModel  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
 
 
-def train(name: str, seed: int, folder: Path, steps: int | None) -> None:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    count = steps or recipes.STEPS[name]
+def train(run: Run) -> None:
+    name, device = run.name, run.device
     if name == "vae":
-        vae, record = recipes.train_vae(seed, folder, count, device)
+        vae, record = recipes.train_vae(run)
         made = {"vae": vae.state_dict()}
     else:
         vae = files.load("vae", SmallVAE()).to(device)
     if name == "decoder":
-        record = recipes.train_decoder(seed, folder, count, device, vae)
+        record = recipes.train_decoder(run, vae)
         made = {"vae": vae.state_dict()}
     if name == "image":
-        unet, words, record = recipes.train_image(seed, folder, count, device, vae)
+        unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "drift"):
+    if name in ("motion", "drift", "known"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
-        motion, record = train_motion(seed, folder, count, frozen)
+        motion, record = train_motion(run, frozen)
         made = {"motion": motion.state_dict()}
     elif name == "drift":
         motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        lora, record = train_drift(seed, folder, count, frozen, motion)
+        lora, record = train_drift(run, frozen, motion)
         made = {"drift": lora.tensors()}
+    elif name == "known":
+        known, record = train_known(run, frozen, files.load("motion", MotionModel(files.MOTION)))
+        made = {"known": known.tensors()}
     for part, tensors in made.items():
         print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")
@@ -58,6 +62,7 @@ def main() -> None:
     trains.add_argument("model", choices=["all", *recipes.STEPS])
     trains.add_argument("--seed", type=int, default=1)
     trains.add_argument("--steps", type=int, help="other than the recipe's")
+    trains.add_argument("--scale", type=int, default=1, help="times as many clips a step; for a GPU")
     trains.add_argument("--checkpoints", type=Path, default=ROOT / "build" / "training")
     judges = commands.add_parser("evaluate", help="judge what the models render from held-out prompts")
     judges.add_argument("--seed", type=int, default=1)
@@ -68,8 +73,10 @@ def main() -> None:
         for record in evaluate(options.seed, options.prompts, options.long_prompts):
             print(json.dumps(record), flush=True)
         return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for name in recipes.STEPS if options.model == "all" else [options.model]:
-        train(name, options.seed, options.checkpoints, options.steps)
+        steps = options.steps or recipes.STEPS[name]
+        train(Run(name, options.seed, steps, options.checkpoints, device, options.scale))
 
 
 main()

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from .fit import Draw
-from .world import Subject, subjects
+from .vae import CHANNELS, DOWNSCALE
+from .world import SIZE, Subject, subjects
 
 TRAINED_ON = [s for s in subjects() if not s.held_out]
+LATENT = (CHANNELS, SIZE // DOWNSCALE, SIZE // DOWNSCALE)  # shape of a frame's
 
 
 def draw_subject(draw: Draw) -> Subject:
@@ -31,12 +33,14 @@ def alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, 0).float()
 
 
-def diffuse(latents: Tensor, steps: Tensor, draw: Draw, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def diffuse(
+    latents: Tensor, steps: Tensor, noise: Tensor, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Noised latents and the v to predict (Salimans & Ho 2022), for timesteps [B].
 
     `seen`: latents that the noise shows in the place of those to predict.
     """
     alpha = alphas_cumprod().to(latents)[steps].view(-1, 1, 1, 1)
     shown = latents if seen is None else seen
-    noised = alpha.sqrt() * shown + (1 - alpha).sqrt() * draw.randn_like(latents)
+    noised = alpha.sqrt() * shown + (1 - alpha).sqrt() * noise
     return noised, (alpha.sqrt() * noised - latents) / (1 - alpha).sqrt()

@@ -1,6 +1,7 @@
 """The shipped demo models: their shapes, and their safetensors in half precision."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ UNET = UNetParams(
     context_dim=WIDTH, head_channels=32, norm_groups=16,
 )  # fmt: skip
 MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
+KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 FOLDER = Path(__file__).parent / "models"
 Module = TypeVar("Module", bound=nn.Module)
 

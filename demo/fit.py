@@ -1,18 +1,36 @@
 """One training loop for every demo model: seeded, with progress, an average of the weights, and resumable."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 CHECKPOINT_SECONDS = 60
 EMA = 0.998
+READ_EVERY = 10  # steps; to read a loss is to wait for the device
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a recipe; `scale`: how many times the clips of a step that suit two CPU cores."""
+
+    name: str
+    seed: int
+    steps: int
+    folder: Path
+    device: str = "cpu"
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -31,64 +49,97 @@ class Draw:
         noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
         return cls(np.random.default_rng([seed, step]), noise, step / steps)
 
-    def randn_like(self, x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=self.noise).to(x)
+    def randn(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.noise)
 
 
-def _learning_rate(step: int, steps: int, peak: float) -> float:
+class _Steps(Dataset[Drawn], Generic[Drawn]):
+    """What each step of a run learns from."""
+
+    def __init__(self, run: Run, first: int, drawn: Callable[[Draw], Drawn]) -> None:
+        self._run, self._first, self._drawn = run, first, drawn
+
+    def __len__(self) -> int:
+        return self._run.steps - self._first
+
+    def __getitem__(self, index: int) -> Drawn:
+        if index >= len(self):
+            raise IndexError(index)
+        return self._drawn(Draw.of(self._run.seed, self._first + index, self._run.steps))
+
+    def ahead(self) -> "DataLoader[Drawn]":
+        """The steps in order; for a GPU, drawn ahead by all the CPU's cores."""
+        workers = 0 if self._run.device == "cpu" else _cores()
+        return DataLoader(
+            self, batch_size=None, collate_fn=_as_it_is, num_workers=workers, worker_init_fn=_one_core
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_it_is(drawn: Drawn) -> Drawn:
+    return drawn
+
+
+def _one_core(_: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def _learning_rate(step: int, run: Run, peak: float) -> float:
+    """Warmed up, then falling to 0; steps of more clips bear longer strides."""
     warm_up = min(1.0, (step + 1) / 200)
-    return peak * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(2.0, run.scale**0.5) * peak * warm_up * 0.5 * (1 + math.cos(math.pi * step / run.steps))
 
 
 def fit(
-    name: str,
-    model: nn.Module,
-    loss: Callable[[Draw], Tensor],
-    steps: int,
-    lr: float,
-    seed: int,
-    folder: Path,
+    run: Run, model: nn.Module, drawn: Callable[[Draw], Drawn], loss: Callable[[Drawn], Tensor], lr: float
 ) -> dict:
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
-    A checkpoint in `folder` is taken up if it is of the same run, and kept for as long as the run is not
-    done.
+    `drawn` makes what a step learns from, on the CPU; `loss` is made of that alone. A checkpoint in the run's
+    folder is taken up if it is of the same run, and kept for as long as the run is not done.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, params = folder / f"{name}.pt", [p for p in model.parameters() if p.requires_grad]
+    run.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, params = run.folder / f"{run.name}.pt", [p for p in model.parameters() if p.requires_grad]
+    same = {"seed": run.seed, "steps": run.steps, "scale": run.scale}
     optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=0.01, betas=(0.9, 0.99))
     average, state = [p.detach().clone() for p in params], {"step": 0, "losses": [], "seconds": 0.0}
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        if (saved["seed"], saved["steps"]) == (seed, steps):
+        saved = torch.load(checkpoint, weights_only=True, map_location=run.device)
+        if saved["run"] == same:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             average, state = saved["average"], saved["state"]
-    bar = tqdm(range(state["step"], steps), initial=state["step"], total=steps, desc=name, smoothing=0.05)
+    first = state["step"]
+    bar = tqdm(total=run.steps, initial=first, desc=run.name, smoothing=0.05)
     started, saved_at, running = time.monotonic() - state["seconds"], time.monotonic(), None
-    for step in bar:
+    for step, given in enumerate(_Steps(run, first, drawn).ahead(), first):
         for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, steps, lr)
-        value = loss(Draw.of(seed, step, steps))
+            group["lr"] = _learning_rate(step, run, lr)
+        value = loss(given)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         decay = min(EMA, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
-        running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
-        bar.set_postfix(loss=f"{running:.4f}", refresh=False)
-        if step % max(1, steps // 20) == 0 or step == steps - 1:
-            state["losses"].append([step, round(running, 5)])
-        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step == steps - 1:
+        value = value.detach()
+        running = value if running is None else torch.lerp(running, value, 0.02)
+        bar.update()
+        if step % READ_EVERY == 0:
+            bar.set_postfix(loss=f"{running.item():.4f}", refresh=False)
+        if step % max(1, run.steps // 20) == 0 or step == run.steps - 1:
+            state["losses"].append([step, round(running.item(), 5)])
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step == run.steps - 1:
             saved_at = time.monotonic()
             state.update(step=step + 1, seconds=saved_at - started)
             parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(
-                {**parts, "state": state, "seed": seed, "steps": steps}, checkpoint.with_suffix(".new")
-            )
+            torch.save({**parts, "state": state, "run": same}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
+    bar.close()
     with torch.no_grad():
         for parameter, mean in zip(params, average, strict=True):
             parameter.copy_(mean)
-    return {"steps": steps, "seed": seed, "seconds": round(state["seconds"]), "losses": state["losses"]}
+    return {**same, "seconds": round(state["seconds"]), "losses": state["losses"]}

@@ -1,8 +1,7 @@
 """How each demo model is trained: data from the shapes world, a loss, and the shipped files' step counts."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,16 +12,16 @@ from ..temporal.motion import MotionModel
 from ..temporal.slots import LAYERS, Site
 from ..temporal.unet import SpaceTimeUNet
 from . import render
-from .data import diffuse, draw_caption, draw_subject, pixels
+from .data import LATENT, diffuse, draw_caption, draw_subject, pixels
 from .files import MOTION, UNET
-from .fit import Draw, fit
+from .fit import Draw, Run, fit
 from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene
 
 UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
 CUT = 0.03  # of the decoder's frames begin another scene
-STEPS = {"vae": 2200, "decoder": 4000, "image": 4500, "motion": 4000, "drift": 400}
+STEPS = {"vae": 2200, "decoder": 4000, "image": 4500, "motion": 4000, "known": 2000, "drift": 400}
 
 
 def _still(scene: Scene, draw: Draw) -> np.ndarray:
@@ -60,24 +59,27 @@ def _name(site: Site) -> str:
     return f"{site[0]}_{site[1]}"
 
 
-def train_vae(seed: int, folder: Path, steps: int, device: str) -> tuple[SmallVAE, dict]:
-    torch.manual_seed(seed)
-    vae = SmallVAE().to(device)
+def train_vae(run: Run) -> tuple[SmallVAE, dict]:
+    torch.manual_seed(run.seed)
+    vae = SmallVAE().to(run.device)
 
-    def loss(draw: Draw) -> Tensor:
-        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(24)]
-        given = pixels([_still(scene, draw) for scene in scenes]).to(device)
-        mean, logvar = vae.moments(given)
-        restored = vae.decoder(mean + (0.5 * logvar).exp() * draw.randn_like(mean), frames=1)
+    def drawn(draw: Draw) -> tuple[Tensor, Tensor]:
+        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(24 * run.scale)]
+        return pixels([_still(scene, draw) for scene in scenes]), draw.randn(len(scenes), *LATENT)
+
+    def loss(given: tuple[Tensor, Tensor]) -> Tensor:
+        frames, noise = (t.to(run.device) for t in given)
+        mean, logvar = vae.moments(frames)
+        restored = vae.decoder(mean + (0.5 * logvar).exp() * noise, frames=1)
         divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
-        error = restored - given
+        error = restored - frames
         return error.abs().mean() + 2 * error.pow(2).mean() + 2e-4 * divergence
 
-    record = fit("vae", vae, loss, steps, 2e-3, seed, folder)
-    draw = Draw.of(seed, steps, steps)
+    record = fit(run, vae, drawn, loss, 2e-3)
+    draw = Draw.of(run.seed, run.steps, run.steps)
     with torch.no_grad():
         scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(512)]
-        latents = vae.encode(pixels([_still(scene, draw) for scene in scenes]).to(device))
+        latents = vae.encode(pixels([_still(scene, draw) for scene in scenes]).to(run.device))
         vae.mean.copy_(latents.mean((0, 2, 3), keepdim=True))
         vae.std.copy_(latents.std((0, 2, 3), keepdim=True))
     return vae, record
@@ -93,20 +95,20 @@ def _shaken(scene: Scene, amount: float, draw: Draw) -> Scene:
     )  # fmt: skip
 
 
-def _unsteady(latents: Tensor, amounts: Tensor, draw: Draw) -> Tensor:
-    """Latents with noise that is as often broad as fine; amounts [B] are at most 1."""
-    noise = draw.randn_like(latents)
+def _shake(amounts: Tensor, draw: Draw) -> Tensor:
+    """What unsteady latents differ by: noise, as often broad as fine; amounts [B] are at most 1."""
+    noise = draw.randn(len(amounts), *LATENT)
     for cells in (2, 4, 8):
-        coarse = draw.randn_like(latents[..., :cells, :cells])
-        noise = noise + F.interpolate(coarse, latents.shape[-2:], mode="bilinear")
-    return latents + (UNSTEADY / 2) * amounts.view(-1, 1, 1, 1).to(latents) * noise
+        coarse = draw.randn(len(amounts), LATENT[0], cells, cells)
+        noise = noise + F.interpolate(coarse, LATENT[1:], mode="bilinear")
+    return (UNSTEADY / 2) * amounts.view(-1, 1, 1, 1) * noise
 
 
-def train_decoder(seed: int, folder: Path, steps: int, device: str, vae: SmallVAE) -> dict:
+def train_decoder(run: Run, vae: SmallVAE) -> dict:
     """The decoder further, over clips: steady pictures from latents as unsteady as sampled ones."""
     vae.encoder.requires_grad_(False)
     vae.decoder.requires_grad_(True)
-    clips, frames = 3, 12
+    clips, frames = 3 * run.scale, 12
 
     def clip(amount: float, draw: Draw) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Frames in a row, at times cut to another scene: as they are, and as they come."""
@@ -117,39 +119,58 @@ def train_decoder(seed: int, folder: Path, steps: int, device: str, vae: SmallVA
                 scene = Scene.sample(draw_subject(draw), draw.numbers)
             yield render.frame(scene, place), render.frame(_shaken(scene, amount, draw), place)
 
-    def loss(draw: Draw) -> Tensor:
+    def drawn(draw: Draw) -> tuple[Tensor, ...]:
         amounts = torch.rand(clips, generator=draw.noise)
         pairs = [pair for amount in amounts.tolist() for pair in clip(amount, draw)]
-        steady, shaken = (pixels(list(pictures)).to(device) for pictures in zip(*pairs, strict=True))
+        steady, shaken = (pixels(list(pictures)) for pictures in zip(*pairs, strict=True))
+        return steady, shaken, _shake(amounts.repeat_interleave(frames), draw)
+
+    def loss(given: tuple[Tensor, ...]) -> Tensor:
+        steady, shaken, shake = (t.to(run.device) for t in given)
         with torch.no_grad():
-            latents = _unsteady(vae.encode(shaken), amounts.repeat_interleave(frames), draw)
+            latents = vae.encode(shaken) + shake
         error = vae.decode(latents, frames) - steady
         flicker = error.unflatten(0, (clips, frames)).diff(dim=1)
         return error.abs().mean() + 2 * error.pow(2).mean() + 2 * flicker.abs().mean()
 
-    return fit("decoder", vae.decoder, loss, steps, 1e-3, seed, folder)
+    return fit(run, vae.decoder, drawn, loss, 1e-3)
 
 
-def train_image(
-    seed: int, folder: Path, steps: int, device: str, vae: SmallVAE
-) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
-    torch.manual_seed(seed)
+@dataclass(frozen=True)
+class _Pictures:
+    """What a step of the image model learns from."""
+
+    frames: Tensor  # [B, 3, H, W]
+    captions: list[str]
+    motions: Tensor  # [B], numbers of MOTIONS, −1 where the caption is empty
+    at: Tensor  # [B], timesteps
+    noise: Tensor  # [B, 4, h, w]
+
+
+def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
+    torch.manual_seed(run.seed)
+    device = run.device
     unet, words = SpaceTimeUNet(UNET).to(device), WordEncoder().to(device)
     probe = MotionProbe(MotionModel(MOTION)).to(device)
     nn.init.zeros_(unet.out[2].weight)
 
-    def loss(draw: Draw) -> Tensor:
-        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(64)]
+    def drawn(draw: Draw) -> _Pictures:
+        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(64 * run.scale)]
         captions = [draw_caption(scene.subject, draw) for scene in scenes]
-        with torch.no_grad():
-            latents = vae.encode(pixels([_still(scene, draw) for scene in scenes]).to(device))
-        at = torch.randint(0, 1000, (len(scenes),), generator=draw.noise).to(device)
-        noised, target = diffuse(latents, at, draw)
         asked = [MOTIONS.index(s.subject.motion) if c else -1 for s, c in zip(scenes, captions, strict=True)]
+        return _Pictures(
+            pixels([_still(scene, draw) for scene in scenes]), captions, torch.tensor(asked),
+            torch.randint(0, 1000, (len(scenes),), generator=draw.noise), draw.randn(len(scenes), *LATENT),
+        )  # fmt: skip
+
+    def loss(given: _Pictures) -> Tensor:
+        at = given.at.to(device)
+        with torch.no_grad():
+            noised, target = diffuse(vae.encode(given.frames.to(device)), at, given.noise.to(device))
         heard: list[Tensor] = []
-        options = {LAYERS: (probe.listen(torch.tensor(asked, device=device), heard),)}
-        predicted = unet(noised, at, words.encode(captions), transformer_options=options)
+        options = {LAYERS: (probe.listen(given.motions.to(device), heard),)}
+        predicted = unet(noised, at, words.encode(given.captions), transformer_options=options)
         return F.mse_loss(predicted, target) + 0.02 * torch.stack(heard).mean()
 
-    record = fit("image", nn.ModuleList([unet, words, probe]), loss, steps, 1.2e-3, seed, folder)
+    record = fit(run, nn.ModuleList([unet, words, probe]), drawn, loss, 1.2e-3)
     return unet, words, record

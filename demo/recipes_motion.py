@@ -1,8 +1,9 @@
 """How the demo's motion module and its motion LoRA are trained, beside the frozen image model."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..sampling.windows import Windows
 from ..temporal.motion import MotionModel
 from ..temporal.motion_lora import MotionLora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
@@ -17,18 +19,19 @@ from ..temporal.parts import Parts
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from ..temporal.unet import SpaceTimeUNet
-from . import render
-from .data import diffuse, draw_caption, draw_subject, pixels
+from .clips import Clips, captions_of
+from .data import TRAINED_ON, diffuse, draw_subject
 from .files import MOTION
-from .fit import Draw, fit
+from .fit import Draw, Run, fit
 from .text import WordEncoder
 from .vae import SmallVAE
-from .world import FRAMES, Scene
+from .world import FRAMES, Scene, Subject
 
-NOISE_ALONE = 0.35  # of the clips
-MISLED, MISLED_FROM = 0.7, 800  # of the clips at this timestep or a noisier one
 FRAMES_A_STEP = 64
-SHOWN = (4,) * 8 + (8,) * 6 + (16,) * 6  # of each clip at once, over the course of a run
+SHOWN = (4,) * 8 + (8,) * 6 + (FRAMES,) * 6  # of each clip at once, over the course of a run
+LONG, LONG_FROM = (FRAMES, 2 * FRAMES, 4 * FRAMES), 0.6  # frames of a clip from then on, by turns
+VIEWS = Windows(FRAMES, FRAMES // 2)
+SPINNING = 0.1  # of the clips, beyond those drawn by chance: the hardest motion
 RANK = 4  # of the motion LoRA
 
 
@@ -44,29 +47,26 @@ class Frozen:
     def __post_init__(self) -> None:
         for module in (self.vae, self.unet, self.words):
             module.requires_grad_(False)
+        if self.device != "cpu":
+            self.unet.to(memory_format=torch.channels_last)
 
-
-def _played(scene: Scene, draw: Draw) -> Scene:
-    """The scene as the motion model sees it: closely staged at first, then anywhere along its course.
-
-    Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
-    words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
-    window of frames has the motion at another place, so the places widen once the words are read.
-    """
-    return scene.staged(draw.numbers, float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0)))
-
-
-def _trace(scenes: list[Scene], places: np.ndarray, draw: Draw) -> list[np.ndarray]:
-    """What the noise still shows of clips: themselves, or, where misled, a motion of another pace or way.
-
-    In noise that heavy a model would rather guess the way things move than read it. These traces tell where
-    a thing is halfway, and lie about how it got there.
-    """
-    half, pictures = (FRAMES - 1) / 2, []
-    for scene in scenes:
-        pace = draw.numbers.uniform(-1, 0.3)
-        pictures += [render.frame(scene, half + pace * (place - half)) for place in places]
-    return pictures
+    def loss(self, clips: Clips, options: Callable[[Tensor], dict[str, Any]]) -> Tensor:
+        """Mean squared error of v, with the transformer_options for the latents of the clips."""
+        device, shown = self.device, clips.count
+        with torch.no_grad():
+            latents = self.vae.encode(clips.frames.to(device))
+            shows = latents.masked_fill(clips.alone.repeat_interleave(shown).view(-1, 1, 1, 1).to(device), 0)
+            if clips.misled.any():
+                lied = clips.misled.repeat_interleave(shown).nonzero().squeeze(1).to(device)
+                shows = shows.index_copy(0, lied, self.vae.encode(clips.traces.to(device)))
+            context = self.words.encode(clips.captions).repeat_interleave(shown, 0)
+        at = clips.at.repeat_interleave(shown).to(device)
+        noised, target = diffuse(latents, at, clips.noise.to(device), shows)
+        # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
+        attention = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
+        with torch.autocast(device, torch.bfloat16, enabled=_bfloat16(device)), attention:
+            predicted = self.unet(noised, at, context, transformer_options=options(latents))
+        return F.mse_loss(predicted.float(), target)
 
 
 def _bfloat16(device: str) -> bool:
@@ -77,60 +77,78 @@ def _bfloat16(device: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def _loss(
-    layers: AppliedMotion, frozen: Frozen, played: Callable[[Scene, Draw], Scene]
-) -> Callable[[Draw], Tensor]:
-    """The loss of a step on clips of scenes as `played`."""
-    vae, unet, words, device = frozen.vae, frozen.unet, frozen.words, frozen.device
+def draw_moving(draw: Draw) -> Subject:
+    """A subject to train on, spinning more often than others do."""
+    if draw.numbers.uniform() < SPINNING:
+        return _SPINNING[draw.numbers.integers(len(_SPINNING))]
+    return draw_subject(draw)
 
-    def loss(draw: Draw) -> Tensor:
-        shown = SHOWN[int(draw.progress * len(SHOWN))]
-        clips = FRAMES_A_STEP // shown
-        drawn = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(clips)]
-        captions = [draw_caption(scene.subject, draw) for scene in drawn]
-        scenes = [played(scene, draw) for scene in drawn]
-        places = np.sort(draw.numbers.permutation(FRAMES)[:shown])
-        # Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
-        # last timestep still shows a trace of the clip; so some clips are noise alone, others misled.
-        chance = torch.rand(clips, generator=draw.noise) ** 1.5
-        alone = torch.rand(clips, generator=draw.noise) < NOISE_ALONE * (1 - 0.5 * draw.progress)
-        at = (999 * (1 - chance.masked_fill(alone, 0))).long()
-        misled = (torch.rand(clips, generator=draw.noise) < MISLED) & (at >= MISLED_FROM) & ~alone
-        with torch.no_grad():
-            pictures = [render.frame(scene, place) for scene in scenes for place in places]
-            latents = vae.encode(pixels(pictures).to(device))
-            shows = latents.masked_fill(alone.repeat_interleave(shown).view(-1, 1, 1, 1).to(device), 0)
-            if misled.any():
-                chosen = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
-                traces = vae.encode(pixels(_trace(chosen, places, draw)).to(device))
-                shows[misled.repeat_interleave(shown).to(device)] = traces
-            context = words.encode(captions).repeat_interleave(shown, 0)
-        at = at.repeat_interleave(shown).to(device)
-        noised, target = diffuse(latents, at, draw, shows)
-        options = {LAYERS: (layers,), CALL_FRAMES: shown, POSITIONS: torch.from_numpy(places).to(device)}
-        # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
-        with torch.autocast(device, torch.bfloat16, enabled=_bfloat16(device)), sdpa_kernel(SDPBackend.MATH):
-            predicted = unet(noised, at, context, transformer_options=options)
-        return F.mse_loss(predicted.float(), target)
+
+_SPINNING = [subject for subject in TRAINED_ON if subject.motion == "spinning"]
+
+
+def played(scene: Scene, draw: Draw) -> Scene:
+    """The scene as the motion model sees it: closely staged at first, then anywhere along its course.
+
+    Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
+    words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
+    window of frames has the motion at another place, so the places widen once the words are read.
+    """
+    return scene.staged(draw.numbers, float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0)))
+
+
+def _places(draw: Draw) -> np.ndarray:
+    """The frames of a clip to learn from; in the end also of clips so long that the module sees windows.
+
+    Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
+    """
+    if draw.progress >= LONG_FROM:
+        return np.arange(draw.numbers.choice(LONG))
+    shown = SHOWN[int(draw.progress * len(SHOWN))]
+    return np.sort(draw.numbers.permutation(FRAMES)[:shown])
+
+
+def _drawn(run: Run, follow: Callable[[Scene], Scene]) -> Callable[[Draw], Clips]:
+    """A step's clips, of scenes that `follow` may change after their caption is written."""
+
+    def drawn(draw: Draw) -> Clips:
+        places = _places(draw)
+        clips = run.scale * FRAMES_A_STEP // len(places)
+        scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(clips)]
+        captions = captions_of(scenes, draw)
+        return Clips.of([played(follow(scene), draw) for scene in scenes], captions, places, draw)
+
+    return drawn
+
+
+def _loss(layers: AppliedMotion, frozen: Frozen) -> Callable[[Clips], Tensor]:
+    def loss(clips: Clips) -> Tensor:
+        options: dict[str, Any] = {LAYERS: (layers,), CALL_FRAMES: clips.count}
+        if clips.count < FRAMES:
+            options[POSITIONS] = clips.places.to(frozen.device)
+        return frozen.loss(clips, lambda _: options)
 
     return loss
 
 
-def train_motion(seed: int, folder: Path, steps: int, frozen: Frozen) -> tuple[MotionModel, dict]:
-    torch.manual_seed(seed)
+def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
+    torch.manual_seed(run.seed)
     motion = MotionModel(MOTION).to(frozen.device)
+    start_at_rest(motion)
+    layers = AppliedMotion(motion, MotionSettings(views=VIEWS))
+    return motion, fit(run, motion, _drawn(run, lambda scene: scene), _loss(layers, frozen), 1e-3)
+
+
+def start_at_rest(motion: MotionModel) -> None:
+    """The module leaves the image model as it is."""
     for site in motion.channels:
         nn.init.zeros_(motion.at(site).proj_out.weight)
         nn.init.zeros_(motion.at(site).proj_out.bias)
-    loss = _loss(AppliedMotion(motion, MotionSettings()), frozen, _played)
-    return motion, fit("motion", motion, loss, steps, 1e-3, seed, folder)
 
 
-def train_drift(
-    seed: int, folder: Path, steps: int, frozen: Frozen, motion: MotionModel
-) -> tuple[MotionLora, dict]:
+def train_drift(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[MotionLora, dict]:
     """A motion LoRA (Guo et al. 2023) with which shapes move to the left, whatever the words say."""
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     pairs = {}
     for key, weight in motion.state_dict().items():
         if ".attention_blocks." in key and key.endswith(".weight"):
@@ -139,9 +157,9 @@ def train_drift(
             pairs[key.removesuffix(".weight")] = down, torch.zeros(outputs, RANK), 1.0
     lora = MotionLora(pairs, Parts()).to(frozen.device).requires_grad_(True)
     motion.requires_grad_(False)
-    layers = AppliedMotion(motion, MotionSettings(), [lora.bind(motion, 1.0)])
+    layers = AppliedMotion(motion, MotionSettings(views=VIEWS), [lora.bind(motion, 1.0)])
 
-    def drifting(scene: Scene, draw: Draw) -> Scene:
-        return _played(replace(scene, subject=replace(scene.subject, motion="left")), draw)
+    def drifting(scene: Scene) -> Scene:
+        return replace(scene, subject=replace(scene.subject, motion="left"))
 
-    return lora, fit("drift", lora, _loss(layers, frozen, drifting), steps, 3e-3, seed, folder)
+    return lora, fit(run, lora, _drawn(run, drifting), _loss(layers, frozen), 3e-3)

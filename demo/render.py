@@ -1,5 +1,6 @@
 """Clips of the shapes world with exact ground truth: frames, depth, edges, skeleton, strokes and flow."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -88,11 +89,13 @@ def _facing(scene: Scene) -> float:
 def _copies(points: np.ndarray, margin: float = 2.0) -> list[np.ndarray]:
     """The points at every wrapped place where what reaches `margin` beyond them may touch the canvas."""
     base = np.floor(points.mean(0) / SIZE) * SIZE
-    shifts = [np.array([dx, dy]) * SIZE - base for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
-    return [
-        points + s for s in shifts
-        if ((points + s).max(0) > -margin).all() and ((points + s).min(0) < SIZE + margin).all()
+    (left, top), (right, bottom) = (points.min(0) - base).tolist(), (points.max(0) - base).tolist()
+    shifts = [
+        (x, y) for x in (-SIZE, 0, SIZE) for y in (-SIZE, 0, SIZE)
+        if right + x > -margin and bottom + y > -margin
+        and left + x < SIZE + margin and top + y < SIZE + margin
     ]  # fmt: skip
+    return [points + (np.array(shift) - base) for shift in shifts]
 
 
 def _fine(points: np.ndarray) -> np.ndarray:
@@ -130,17 +133,21 @@ def ground(scene: Scene) -> np.ndarray:
     return (scene.tone + 0.14 * np.clip(wave * 2, -1, 1)).astype(np.float32)
 
 
+def pictures(scene: Scene, numbers: Iterable[float]) -> list[np.ndarray]:
+    """The frames of those numbers alone, each [H, W, 3]."""
+    behind, colour = ground(scene)[..., None], np.array(COLOURS[scene.subject.colour], np.float32)
+    covers = [mask(scene, number)[..., None] for number in numbers]
+    return [behind * (1 - cover) + colour * cover for cover in covers]
+
+
 def frame(scene: Scene, number: float) -> np.ndarray:
     """One picture, [H, W, 3]."""
-    cover = mask(scene, number)[..., None]
-    return (
-        ground(scene)[..., None] * (1 - cover) + np.array(COLOURS[scene.subject.colour], np.float32) * cover
-    )
+    return pictures(scene, [number])[0]
 
 
 def frames(scene: Scene, count: int = FRAMES) -> np.ndarray:
     """The pictures alone, [F, H, W, 3]."""
-    return np.stack([frame(scene, i) for i in range(count)])
+    return np.stack(pictures(scene, range(count)))
 
 
 def _edges(coverage: np.ndarray) -> np.ndarray:

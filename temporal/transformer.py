@@ -7,7 +7,7 @@ chunks that stay in a CPU's cache, and bound the memory of everything else.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,11 +70,16 @@ class Manner:
                 "the AnimateDiff type"
             )
 
-    def at(self, pixels: slice, frames: slice = slice(None)) -> "Manner":
-        """The manner for these pixels and frames alone."""
-        if self.merge is None:
-            return self
-        return replace(self, merge=replace(self.merge, features=self.merge.features[:, frames, pixels]))
+    def at(self, pixels: slice) -> "Manner":
+        """The manner for these pixels alone."""
+        return self if self.merge is None else self._merging(self.merge.features[:, :, pixels])
+
+    def of(self, windows: Tensor) -> "Manner":
+        """The manner for windows [W, L] of the frames, which are clips of their own."""
+        return self if self.merge is None else self._merging(self.merge.features[:, windows].flatten(0, 1))
+
+    def _merging(self, features: Tensor) -> "Manner":
+        return replace(self, merge=replace(cast(Merge, self.merge), features=features))
 
 
 AS_TRAINED = Manner()
@@ -185,14 +190,12 @@ class TemporalBlock(nn.Module):
 
     def _in_views(self, x: Tensor, manner: Manner, views: Views) -> Tensor:
         """Each window attends by itself, at the same positions; where they overlap they are averaged."""
-        plan = views.plan(x.shape[1])
-        weights = x.new_tensor(views.weights(len(plan[0])))[:, None, None]
+        plan = torch.tensor(views.plan(x.shape[1]), device=x.device)
+        weights = x.new_tensor(views.weights(plan.shape[1]))[:, None, None]
+        read = self._attend(x[:, plan].flatten(0, 1), manner.of(plan)).unflatten(0, (-1, len(plan)))
         total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)
-        for window in plan:
-            held = slice(window[0], window[-1] + 1)
-            total[:, held] += self._attend(x[:, held], manner.at(slice(None), held)) * weights
-            shares[held] += weights
-        return total / shares
+        total = total.index_add(1, plan.flatten(), (read * weights).flatten(1, 2))
+        return total / shares.index_add(0, plan.flatten(), weights.repeat(len(plan), 1, 1))
 
 
 class TemporalTransformer(nn.Module):

@@ -1,4 +1,4 @@
-"""Our motion module's weights under the keys that others gave them."""
+"""Our weights under the keys that others gave them."""
 
 from torch import Tensor
 
@@ -27,3 +27,14 @@ def as_diffusers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def as_hotshot(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_renamed(key, _HOTSHOT): value for key, value in tensors.items()}
+
+
+def as_released(camera: dict[str, Tensor]) -> dict[str, Tensor]:
+    """CameraCtrl's own file: what joins its features with a motion module lies in the module's processors."""
+    renamed = {}
+    for key, value in camera.items():
+        if key.startswith("merges."):
+            place, part = key.removeprefix("merges.").replace("|", ".").rsplit(".", 1)
+            key = f"{place}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.{part}"
+        renamed[key.removeprefix("encoder.")] = value.clone()
+    return renamed

@@ -13,6 +13,7 @@ from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, NUMBERS
+from framewright.tests.foreign_keys import as_released
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -133,20 +134,10 @@ def test_the_path_is_encoded_once(motion: MotionModel, control: CameraControl, m
     assert len(calls) == 1
 
 
-def in_release_layout(control: CameraControl) -> dict[str, Tensor]:
-    renamed = {}
-    for key, value in control.state_dict().items():
-        if key.startswith("merges."):
-            place, part = key.removeprefix("merges.").replace("|", ".").rsplit(".", 1)
-            key = f"{place}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.{part}"
-        renamed[key.removeprefix("encoder.")] = value.clone()
-    return renamed
-
-
 def test_a_file_gives_the_same_control_or_one_error(
     motion: MotionModel, control: CameraControl, tmp_path: Path
 ) -> None:
-    whole, file = in_release_layout(control), tmp_path / "camera.safetensors"
+    whole, file = as_released(control.state_dict()), tmp_path / "camera.safetensors"
     save_file(whole, file)
     loaded = load_camera(file, Parts())
     loaded.check(motion, "camera.safetensors")

@@ -5,26 +5,31 @@ from pathlib import Path
 import pytest
 import torch
 from framewright.demo import fit as fitting
-from framewright.demo.fit import Draw, fit
+from framewright.demo.fit import Draw, Run, fit
 
 
 class Stopped(Exception):
     pass
 
 
-def train(folder: Path, stop_at: int | None = None, seed: int = 3, steps: int = 12) -> tuple[dict, dict]:
+def train(
+    folder: Path, stop_at: int | None = None, seed: int = 3, steps: int = 12, device: str = "cpu"
+) -> tuple[dict, dict]:
     torch.manual_seed(seed)
-    model, seen = torch.nn.Linear(4, 2), []
+    model, calls = torch.nn.Linear(4, 2), []
 
-    def loss(draw: Draw) -> torch.Tensor:
-        seen.append(draw)
-        if len(seen) - 1 == stop_at:
+    def drawn(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(draw.numbers.normal(size=(8, 4))).float(), draw.randn(8, 2)
+
+    def loss(given: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        calls.append(given)
+        if len(calls) - 1 == stop_at:
             raise Stopped
-        x = torch.from_numpy(draw.numbers.normal(size=(8, 4))).float()
-        return (model(x) - x[:, :2] + 0.1 * draw.randn_like(x[:, :2])).pow(2).mean()
+        x, noise = given
+        return (model(x) - x[:, :2] + 0.1 * noise).pow(2).mean()
 
-    record = fit("tiny", model, loss, steps, 1e-2, seed, folder)
-    return model.state_dict(), {**record, "calls": len(seen)}
+    record = fit(Run("tiny", seed, steps, folder, device), model, drawn, loss, 1e-2)
+    return model.state_dict(), {**record, "calls": len(calls)}
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,8 +48,16 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
     assert record["calls"] == 12 and record["seed"] == 4
 
 
+def test_steps_drawn_ahead_by_other_processes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "_cores", lambda: 2)
+    here, _ = train(tmp_path / "here")
+    ahead, _ = train(tmp_path / "ahead", device="meta")  # any device but the CPU has its steps drawn ahead
+    assert all(torch.equal(here[key], ahead[key]) for key in here)
+
+
 def test_draws_depend_on_seed_and_step_alone() -> None:
-    x = torch.zeros(3)
-    assert torch.equal(Draw.of(1, 5, 9).randn_like(x), Draw.of(1, 5, 9).randn_like(x))
-    assert not torch.equal(Draw.of(1, 5, 9).randn_like(x), Draw.of(1, 6, 9).randn_like(x))
+    assert torch.equal(Draw.of(1, 5, 9).randn(3), Draw.of(1, 5, 9).randn(3))
+    assert not torch.equal(Draw.of(1, 5, 9).randn(3), Draw.of(1, 6, 9).randn(3))
     assert Draw.of(1, 5, 9).numbers.uniform() != Draw.of(2, 5, 9).numbers.uniform()

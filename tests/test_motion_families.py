@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from framewright.errors import FramewrightError
+from framewright.temporal.camera import CameraControl, load_camera
 from framewright.temporal.checkpoint import MotionFile, load_motion
 from framewright.temporal.families import NOT_MOTION, base_name
+from framewright.temporal.inner_layers import InnerLayer
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.parts import Parts
-from framewright.tests.foreign_keys import as_diffusers, as_hotshot
+from framewright.temporal.video_layers import CausalTransformer, LvdmAttention, LvdmBlock, TemporalConvBlock
+from framewright.tests.foreign_keys import as_diffusers, as_hotshot, as_released
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 # The levels and blocks of the released modules, a tenth as wide.
 SD15 = {"channels": (32, 64, 128, 128), "res_blocks": 2}
@@ -104,16 +107,49 @@ def test_bases_have_their_names() -> None:
     assert base_name((64, 96)) == "a model with 64, 96 channels"
 
 
-BASE = weights(True, 4, channels=(32,), res_blocks=1)
-KEYS = sorted(BASE)
+def under(path: str, layer: nn.Module) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return {f"{path}.{key}": 0.1 * torch.randn(value.shape) for key, value in layer.state_dict().items()}
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def camera() -> dict[str, Tensor]:
+    path = "down_blocks.0.motion_modules.0.temporal_transformer"
+    control = CameraControl((32, 64), 2, 8, {path: 32}, Parts())
+    return as_released(control.state_dict())
+
+
+# One layer or two of every kind, and what reads them.
+BASES: dict[str, tuple[dict[str, Tensor], Callable]] = {
+    "AnimateDiff type": (weights(True, 4, channels=(32,), res_blocks=1), load_motion),
+    "Tune-A-Video": (
+        under("down_blocks.0.attentions.0.transformer_blocks.0", InnerLayer(32, 0, Parts())), load_motion),
+    "FollowYourPose": (
+        under("down_blocks.0.attentions.0.transformer_blocks.0", InnerLayer(32, 4, Parts())), load_motion),
+    "LVDM": (
+        under("input_blocks.1.1.transformer_blocks.0", LvdmBlock(32, 3, 8, Parts())), load_motion),
+    "LVDM, unconditional": (under("input_blocks.1.1", LvdmAttention(32, 3, 8, Parts())), load_motion),
+    "Make-Your-Video": (
+        under("input_blocks.1.0.temopral_conv", TemporalConvBlock(32, Parts()))
+        | under("input_blocks.1.2", CausalTransformer(32, 3, 8, Parts())), load_motion),
+    "CameraCtrl": (camera(), load_camera),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", BASES)
+def test_a_whole_file_is_read(family: str, tmp_path: Path) -> None:
+    tensors, reader = BASES[family]
+    save_file(tensors, tmp_path / "whole.safetensors")
+    loaded = reader(tmp_path / "whole.safetensors", Parts())
+    assert isinstance(loaded, CameraControl) or loaded.family == family
+
+
+@settings(max_examples=2800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
+    family=st.sampled_from(sorted(BASES)),
     edits=st.lists(
         st.tuples(
             st.sampled_from(["drop", "rename", "reshape", "not finite", "cast", "number"]),
-            st.integers(0, len(KEYS) - 1),
+            st.integers(0, 200),
             st.integers(0, 2**31),
         ),
         max_size=4,
@@ -122,12 +158,13 @@ KEYS = sorted(BASE)
     cut=st.floats(0, 1),
 )
 def test_a_damaged_file_is_one_error_or_a_sound_module(
-    edits: list, flips: list, cut: float, tmp_path: Path
+    family: str, edits: list, flips: list, cut: float, tmp_path: Path
 ) -> None:
     """Keys dropped, renamed and reshaped, values spoiled, header bytes flipped, the file cut short."""
-    tensors = dict(BASE)
+    base, reader = BASES[family]
+    tensors, keys = dict(base), sorted(base)
     for kind, index, number in edits:
-        key = KEYS[index]
+        key = keys[index % len(keys)]
         if key not in tensors:
             continue
         value = tensors.pop(key)
@@ -151,9 +188,11 @@ def test_a_damaged_file_is_one_error_or_a_sound_module(
         content = content[: int(cut * 5 * len(content))]
     path.write_bytes(content)
     try:
-        loaded = load_motion(path, Parts()).model
+        loaded = reader(path, Parts())
     except FramewrightError as error:
         assert "fuzzed.safetensors" in str(error)
         return
-    assert loaded.params.channels == (32,)
-    assert all(torch.isfinite(value).all() for value in loaded.state_dict().values())
+    model = loaded if isinstance(loaded, CameraControl) else loaded.model
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    if isinstance(loaded, MotionFile):
+        assert set(model.channels.values()) == {32}
