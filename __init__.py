@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .nodes import attention, camera, demo, frames, image, layers, motion, windows
+from .nodes import attention, camera, demo, frames, image, layers, motion, noise, windows
 
 WEB_DIRECTORY = "./web"
 NODES = [
@@ -13,6 +13,7 @@ NODES = [
     *layers.NODES,
     *attention.NODES,
     *windows.NODES,
+    *noise.NODES,
     *frames.NODES,
 ]
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from comfy.ldm.modules.attention import optimized_attention
-from comfy.patcher_extension import PatcherInjection
+from comfy.patcher_extension import CallbacksMP, PatcherInjection
 from torch import Tensor
 
-from ..sampling.windows import Windows
+from ..sampling.window_plan import Windows
+from ..sampling.windows import StepWindows
 from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
@@ -72,6 +73,9 @@ class ComfyModel:
     def sigma_at(self, percent: float) -> float:
         return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
 
+    def highest_sigma(self) -> float:
+        return float(self.model.get_model_object("model_sampling").sigma_max)
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         earlier = {where: len(self._options.get(where, ())) for where in PLACES}
         for where in places:
@@ -101,8 +105,12 @@ class ComfyModel:
         for kind, number in transformer_sites(self._unet):
             self.model.set_model_attn1_replace(patch, kind, number)
 
-    def set_windows(self, windows: Windows) -> None:
-        self.model.model_options["context_handler"] = WindowHandler(windows)
+    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
+        earlier = self.model.model_options.get("context_handler")
+        ranges = earlier.windows if isinstance(earlier, WindowHandler) else StepWindows()
+        handler = WindowHandler(ranges.then(windows, highest, lowest))
+        self.model.model_options["context_handler"] = handler
+        self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
 
 
 def _hook(patcher: Any) -> None:

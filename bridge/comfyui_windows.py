@@ -1,28 +1,37 @@
 """Context windows in ComfyUI: a context handler of ours, that runs several windows in one model call."""
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_management as management
 from comfy.context_windows import ContextHandlerABC
 from torch import Tensor
 
-from ..errors import FramewrightError
-from ..sampling.windows import Windows, nearest_step
+from ..sampling.window_plan import Window, Windows
+from ..sampling.windows import StepWindows, denoise, nearest_step
 from ..temporal.slots import FRAMES, NUMBERS
+from .comfyui_control import Hints, WindowControl
 
 
 class WindowHandler(ContextHandlerABC):
     """Called by the host wherever conditions are computed, so that every sampler and guider is covered."""
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: StepWindows) -> None:
         super().__init__()
-        self.windows = windows
+        self.windows, self._hints = windows, Hints()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "WindowHandler":
+        return self  # one for all clones, so that what it holds can be let go
+
+    def end(self, *_: Any) -> None:
+        """Called when a render has ended."""
+        self._hints.clear()
 
     def should_use_context(
         self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> bool:
-        return x_in.shape[0] > self.windows.length
+        return self.windows.at(_level(timestep), x_in.shape[0]) is not None
 
     def get_resized_cond(
         self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None
@@ -40,32 +49,49 @@ class WindowHandler(ContextHandlerABC):
         model_options: dict[str, Any],
     ) -> list[Tensor]:
         options = model_options["transformer_options"]
-        step = nearest_step(options.get("sample_sigmas"), float(timestep.flatten()[0]))
-        in_window = {**options, FRAMES: self.windows.length}
+        level = _level(timestep)
+        windows = cast(Windows, self.windows.at(level, x_in.shape[0]))
+        step = nearest_step(options.get("sample_sigmas"), level)
+        controls, conds = self._controlled(conds, windows.plan(x_in.shape[0], step))
 
-        def call(x: Tensor, frames: Tensor) -> list[Tensor]:
+        def call(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
+            management.throw_exception_if_processing_interrupted()
+            for control in controls:
+                control.frames = frames.tolist()
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
-            return calc_cond_batch(
-                model, cut, x, times, {**model_options, "transformer_options": {**in_window, NUMBERS: frames}}
-            )
+            told = {**options, FRAMES: length, NUMBERS: frames}
+            return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
-        return self.windows.denoise(x_in, step, call, self._windows_a_call(model, conds, x_in))
+        return denoise(windows, x_in, step, call, self._windows_a_call(windows.length, model, conds, x_in))
 
-    def _windows_a_call(self, model: Any, conds: list, x_in: Tensor) -> int:
+    def _controlled(self, conds: list, plan: list[Window]) -> tuple[list[WindowControl], list]:
+        """The conditions with their ControlNets, each in a form for this step's windows."""
+        uses, made = Counter(frame for window in plan for frame in window.frames), {}
+
+        def controlled(cond: dict[str, Any]) -> dict[str, Any]:
+            control = cond.get("control")
+            if control is None:
+                return cond
+            if id(control) not in made:
+                made[id(control)] = WindowControl(control, self._hints, uses)
+            return {**cond, "control": made[id(control)]}
+
+        given = [None if one is None else [controlled(cond) for cond in one] for one in conds]
+        return list(made.values()), given
+
+    def _windows_a_call(self, length: int, model: Any, conds: list, x_in: Tensor) -> int:
         """As many windows as the host's own estimate says fit, with every condition, into free memory."""
         free = management.get_free_memory(x_in.device)
-        shape = [self.windows.length * len(conds), *x_in.shape[1:]]
+        shape = [length * len(conds), *x_in.shape[1:]]
         return max(1, int(free / (model.memory_required(shape) * 1.5)))
 
 
-def _cut(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
-    if cond.get("control") is not None:
-        raise FramewrightError(
-            "context windows: a ControlNet came with the conditioning; the host gives every window the hints "
-            "of the first frames, so it is refused here until windows carry hints of their own"
-        )
+def _level(timestep: Tensor) -> float:
+    return float(timestep.flatten()[0])
 
+
+def _cut(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     def rows(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == total:
             return value.index_select(0, frames.to(value.device))

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..sampling.windows import Windows
+from ..sampling.window_plan import Windows
 from ..temporal.checkpoint import Reader
 from ..temporal.extent import Extent
 from ..temporal.parts import Parts
@@ -32,6 +32,9 @@ class ModelHandle(Protocol):
     def sigma_at(self, percent: float) -> float:
         """The noise level that a sampler has come down to when this part (0..1) of its way is done."""
 
+    def highest_sigma(self) -> float:
+        """The noise level that its schedule begins with."""
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         """A layer set to call at places of these kinds (see `temporal.slots`).
 
@@ -49,7 +52,8 @@ class ModelHandle(Protocol):
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 
-    def set_windows(self, windows: Windows) -> None: ...
+    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
+        """Sample in windows between these noise levels, where no later call says otherwise."""
 
 
 class Host(Protocol):

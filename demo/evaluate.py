@@ -1,5 +1,6 @@
 """Judges what the demo models render from prompts that they were never trained on."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from ..embedded.model import EmbeddedModel
 from ..embedded.samplers import SAMPLERS
 from ..embedded.sampling import Guider, prepare_noise, sample
 from ..embedded.schedules import schedule_sigmas
-from ..sampling.windows import Windows
+from ..sampling.window_plan import Windows
+from ..sampling.windows import StepWindows
 from . import render
 from .files import FOLDER
 from .judge import judge, score, warp_errors
@@ -78,8 +80,10 @@ def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int, rng: n
 
     In a true clip growth ends with the first 16 frames.
     """
-    model, frames = replace(renderer.video, windows=WINDOWS), 4 * FRAMES
-    borders = {w[0] for w in WINDOWS.plan(frames)} | {w[-1] + 1 for w in WINDOWS.plan(frames)} - {0, frames}
+    windows = StepWindows().then(WINDOWS, math.inf, 0.0)
+    model, frames = replace(renderer.video, windows=windows), 4 * FRAMES
+    held = [window.frames for window in WINDOWS.plan(frames)]
+    borders = {at[0] for at in held} | {at[-1] + 1 for at in held} - {0, frames}
     right, seams, inside = [], [], []
     for number, subject in enumerate(tqdm(drawn, "64 frames through windows")):
         video = renderer(model, subject, seed * 1000 + number, frames)

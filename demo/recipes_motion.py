@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..sampling.windows import Windows
+from ..sampling.window_plan import Windows
 from ..temporal.motion import MotionModel
 from ..temporal.motion_lora import MotionLora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..bridge.host import InputPatch
 from ..errors import FramewrightError
-from ..sampling.windows import Windows, nearest_step
+from ..sampling.window_plan import Windows
+from ..sampling.windows import StepWindows, denoise, nearest_step
 from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
@@ -29,7 +30,7 @@ class EmbeddedModel:
     unet: SpaceTimeUNet
     schedule: NoiseSchedule
     options: dict[str, Any] = field(default_factory=dict)
-    windows: Windows | None = None
+    windows: StepWindows = StepWindows()
 
     def predict(
         self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None
@@ -38,16 +39,15 @@ class EmbeddedModel:
 
         `sigmas` is the whole schedule.
         """
-        if self.windows is None or x.shape[0] <= self.windows.length:
-            return self._denoise(x, sigma, conds, {})
         level = float(sigma.flatten()[0])
+        windows = self.windows.at(level, x.shape[0])
+        if windows is None:
+            return self._denoise(x, sigma, conds, {})
 
-        def call(part: Tensor, frames: Tensor) -> list[Tensor]:
-            return self._denoise(
-                part, sigma.flatten()[0], conds, {FRAMES: self.windows.length, NUMBERS: frames}
-            )
+        def call(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
+            return self._denoise(part, sigma.flatten()[0], conds, {FRAMES: length, NUMBERS: frames})
 
-        return self.windows.denoise(x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
+        return denoise(windows, x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
 
     def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
         count, batch = len(conds), x.shape[0]
@@ -86,6 +86,9 @@ class EmbeddedHandle:
     def sigma_at(self, percent: float) -> float:
         return self.model.schedule.percent_to_sigma(percent)
 
+    def highest_sigma(self) -> float:
+        return float(self.model.schedule.sigma_max)
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))
@@ -106,5 +109,5 @@ class EmbeddedHandle:
         patch = self_attention_patch(pattern, sdpa, extent)
         self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
 
-    def set_windows(self, windows: Windows) -> None:
-        self.model = replace(self.model, windows=windows)
+    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
+        self.model = replace(self.model, windows=self.model.windows.then(windows, highest, lowest))

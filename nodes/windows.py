@@ -2,12 +2,12 @@
 
 from comfy_api.v0_0_2 import io, ui
 
-from ..bridge.host import host
 from ..bridge.pictures import image
+from ..bridge.windows import add_windows, frame_numbers
 from ..pictures.timeline import window_timeline
-from ..sampling.windows import FUSES, SCHEDULES
-from ..sampling.windows import Windows as WindowsPlan
-from .schema import Windows, schema
+from ..sampling.window_plan import FUSES, SCHEDULES
+from ..sampling.window_plan import Windows as WindowsPlan
+from .schema import ADVANCED, Windows, schema
 
 
 class ContextWindows(io.ComfyNode):
@@ -27,11 +27,27 @@ class ContextWindows(io.ComfyNode):
                 io.Int.Input("overlap", default=8, min=0, max=511,
                              tooltip="Frames a window shares with the next; less than its length."),
                 io.Combo.Input("schedule", options=list(SCHEDULES), default="standard",
-                               tooltip="standard: the same windows at each step. uniform: they start "
-                               "elsewhere at each step, so that no seam stays in place."),
+                               tooltip="standard: the same windows at each step. uniform and random: they "
+                               "start elsewhere at each step, so that no seam stays in place. looped: they "
+                               "go on from the last frame to the first. batched: one after another, no "
+                               "overlap."),
                 io.Combo.Input("fuse", options=list(FUSES), default="pyramid",
-                               tooltip="How overlapping frames are averaged: pyramid counts the middle of a "
-                               "window most, uniform mean counts all alike."),
+                               tooltip="How overlapping frames are averaged: uniform mean counts all alike, "
+                               "overlap linear fades only where windows overlap, the others count the "
+                               "middle of a window most."),
+                io.Int.Input("stride", default=1, min=1, max=8, optional=True, extra_dict=ADVANCED,
+                             tooltip="1: the frames of a window are in a row. 2: there are also windows of "
+                             "every second frame, 3: of every fourth, and so on, which see further."),
+                io.Boolean.Input("closed_loop", default=False, optional=True, extra_dict=ADVANCED,
+                                 tooltip="For looped: the end of the video is fused with its beginning."),
+                io.String.Input("keep_frames", default="", optional=True, extra_dict=ADVANCED,
+                                tooltip="Numbers of frames, as 0, 32, that every window holds beside its own "
+                                "as a reference: a picture that the video starts from, say."),
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
+                               extra_dict=ADVANCED, tooltip="Part of sampling where these windows begin."),
+                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
+                               extra_dict=ADVANCED, tooltip="Part of sampling where they end. Outside, those "
+                               "of another Context Windows node earlier in the graph hold."),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model, sampling in windows."),
@@ -40,11 +56,14 @@ class ContextWindows(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: object, length: int, overlap: int, schedule: str, fuse: str) -> io.NodeOutput:
-        windows = WindowsPlan(length, overlap, schedule, fuse)
-        handle = host().handle(model).clone()
-        handle.set_windows(windows)
-        return io.NodeOutput(handle.model, windows)
+    def execute(
+        cls, model: object, length: int, overlap: int, schedule: str, fuse: str, stride: int = 1,
+        closed_loop: bool = False, keep_frames: str = "", start_percent: float = 0.0,
+        end_percent: float = 1.0,
+    ) -> io.NodeOutput:  # fmt: skip
+        keep = frame_numbers("keep_frames", keep_frames)
+        windows = WindowsPlan(length, overlap, schedule, fuse, stride, closed_loop, keep)
+        return io.NodeOutput(add_windows(model, windows, start_percent, end_percent), windows)
 
 
 class WindowsPreview(io.ComfyNode):
@@ -69,7 +88,7 @@ class WindowsPreview(io.ComfyNode):
     @classmethod
     def execute(cls, windows: WindowsPlan, frames: int, steps: int) -> io.NodeOutput:
         plans = [windows.plan(frames, step) for step in range(steps)]
-        picture = image(window_timeline(plans, windows.weights(len(plans[0][0])), frames))
+        picture = image(window_timeline(plans, frames))
         return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
 
 

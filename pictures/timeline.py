@@ -10,12 +10,9 @@ LEFT, TOP, ROW = 72, 40, 12
 
 
 def window_timeline(
-    steps: Sequence[Sequence[Sequence[int]]], weights: Sequence[float], frames: int
+    steps: Sequence[Sequence[tuple[Sequence[int], Sequence[float]]]], frames: int
 ) -> np.ndarray:
-    """Windows of one or more sampling steps, each a list of frame numbers.
-
-    `weights` are those of a window's places.
-    """
+    """Windows of one or more sampling steps, each its frames and what each of them counts."""
     cell = max(2, min(14, 960 // frames))
     rows = sum(len(windows) + 1 for windows in steps)
     picture = canvas(TOP + rows * ROW + 14, LEFT + frames * cell + 16)
@@ -24,12 +21,12 @@ def window_timeline(
         text(picture, str(frame), LEFT + frame * cell, TOP - 10, 0.35, FAINT)
         box(picture, LEFT + frame * cell, TOP - 6, 1, rows * ROW, RULE)
     text(picture, f"{frames} frames", LEFT, 16, 0.42, INK)
-    strongest, y = max(weights), TOP
+    y = TOP
     for number, windows in enumerate(steps):
         text(picture, f"step {number}", 10, y + ROW - 2, 0.38, INK)
-        for window in windows:
-            for place, frame in enumerate(window):
-                strength = 0.25 + 0.75 * weights[place] / strongest
+        for held, weights in windows:
+            for frame, weight in zip(held, weights, strict=True):
+                strength = 0.25 + 0.75 * weight / max(weights)
                 colour = tuple(
                     round(strength * a + (1 - strength) * b) for a, b in zip(ACCENT, PAPER, strict=True)
                 )

@@ -1,92 +1,108 @@
 """Context windows: a long video denoised as overlapping windows of the length that a model can hold.
 
-MultiDiffusion over frames (Bar-Tal et al. 2023; Lumiere, Bar-Tal et al. 2024, fuses by the uniform mean).
-Which frames a window holds is planned in plain integers; the tensors are gathered and fused in a handful of
-operations.
+MultiDiffusion over frames (Bar-Tal et al. 2023; Lumiere, Bar-Tal et al. 2024, fuses by the uniform mean). The
+plan is made once for all steps that share it, so that a step gathers and fuses in a handful of operations.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from ..errors import FramewrightError
+from .window_plan import Windows
 
-SCHEDULES = ("standard", "uniform")
-FUSES = ("pyramid", "uniform mean")
-Window = tuple[int, ...]
-
-
-def halving(step: int) -> float:
-    """The step's place in 0..1 by the van der Corput sequence: 0, 1/2, 1/4, 3/4, …"""
-    place, part = 0.0, 0.5
-    while step:
-        place += part * (step & 1)
-        step, part = step >> 1, part / 2
-    return place
+# (x [W·L, …], frames [W·L] that they are, L) to tensors like x
+Call = Callable[[Tensor, Tensor, int], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Windows:
-    """How frames are cut into windows and put together again.
+class _Laid:
+    """A plan as tensors: frames and weights of all windows in a row, and what each frame's add up to."""
 
-    standard: the same windows at every step, `length − overlap` apart, the last one moved back to end on the
-    last frame. uniform: as far apart, but starting elsewhere at each step, so that no seam stays in one
-    place.
+    lengths: tuple[tuple[int, int], ...]  # (windows, frames in each), in the order of the row
+    index: Tensor  # [N]
+    weights: Tensor  # [N]
+    total: Tensor  # [F]
+
+
+@lru_cache(maxsize=64)
+def _lay(plan: Windows, frames: int, step: int, device: torch.device) -> _Laid:
+    windows = sorted(plan.plan(frames, step), key=lambda window: -len(window.frames))
+    index = torch.tensor([frame for window in windows for frame in window.frames], device=device)
+    weights = torch.tensor([weight for window in windows for weight in window.weights], device=device)
+    lengths = [(len(list(same)), length) for length, same in groupby(len(w.frames) for w in windows)]
+    total = torch.zeros(frames, device=device).index_add_(0, index, weights)
+    return _Laid(tuple(lengths), index, weights, total)
+
+
+def denoise(plan: Windows, x: Tensor, step: int, call: Call, windows_a_call: int) -> list[Tensor]:
+    """Run `call` on windows of x [F, …] and fuse each of the tensors [F, …] that it returns.
+
+    Several windows of one length go into a call, half as many from where they are too large for the memory;
+    raises where one alone is, or where one is not finite.
     """
+    laid = _lay(plan, len(x), step if plan.moves else 0, x.device)
+    results, start, many = [], 0, max(1, windows_a_call)
+    for count, length in laid.lengths:
+        end = start + count * length
+        while start < end:
+            frames = laid.index[start : min(end, start + many * length)]
+            try:
+                results.append(call(x.index_select(0, frames), frames, length))
+            except torch.cuda.OutOfMemoryError as error:
+                if len(frames) == length:
+                    raise FramewrightError(
+                        f"context windows: a window of {length} frames is too large for the memory; "
+                        f"expected one of fewer frames, or smaller frames ({error})"
+                    ) from error
+                many = max(1, len(frames) // length // 2)
+                continue
+            start += len(frames)
+    shape = (-1, *[1] * (x.ndim - 1))
+    weights, total = laid.weights.view(shape).to(x.dtype), laid.total.view(shape)
+    joined = [torch.cat(parts) for parts in zip(*results, strict=True)]
+    fused = [torch.zeros_like(x).index_add_(0, laid.index, part * weights) / total for part in joined]
+    for one, parts in zip(fused, joined, strict=True):
+        if not torch.isfinite(one).all():
+            _refuse(laid, parts)
+    return fused
 
-    length: int = 16
-    overlap: int = 8
-    schedule: str = "standard"
-    fuse: str = "pyramid"
 
-    def __post_init__(self) -> None:
-        if self.length < 1:
-            raise FramewrightError(f"length: {self.length} came, expected at least 1 frame")
-        if not 0 <= self.overlap < self.length:
+def _refuse(laid: _Laid, parts: Tensor) -> None:
+    """Names the first window that is not finite."""
+    bad = int((~torch.isfinite(parts.flatten(1))).any(1).nonzero()[0])
+    start = 0
+    for count, length in laid.lengths:
+        if bad < start + count * length:
+            start += (bad - start) // length * length
+            held = laid.index[start : start + length].tolist()
             raise FramewrightError(
-                f"overlap: {self.overlap} came, expected 0 to {self.length - 1} "
-                f"for windows of {self.length} frames"
+                f"context windows: the model's prediction for the window of frames {held[0]} to {held[-1]} "
+                f"is not finite, first in frame {int(laid.index[bad])}"
             )
-        for socket, value, known in (("schedule", self.schedule, SCHEDULES), ("fuse", self.fuse, FUSES)):
-            if value not in known:
-                raise FramewrightError(f"{socket}: {value!r} came, expected one of {', '.join(known)}")
+        start += count * length
 
-    def plan(self, frames: int, step: int = 0) -> list[Window]:
-        """The windows of a step over `frames` frames, each of the same length, in order of time."""
-        length = min(self.length, frames)
-        apart, last = self.length - self.overlap, frames - length
-        offset = round(halving(step) * apart) if self.schedule == "uniform" else 0
-        starts = {min(max(0, start), last) for start in range(-offset, last + apart, apart)}
-        return [tuple(range(start, start + length)) for start in sorted(starts)]
 
-    def weights(self, length: int) -> list[float]:
-        """What each place in a window counts: all the same, or most in the middle."""
-        if self.fuse == "uniform mean":
-            return [1.0] * length
-        return [float(min(i + 1, length - i)) for i in range(length)]
+@dataclass(frozen=True)
+class StepWindows:
+    """Plans with the highest and the lowest noise level at which they hold; later ones go before."""
 
-    def denoise(
-        self, x: Tensor, step: int, call: Callable[[Tensor, Tensor], Sequence[Tensor]], windows_a_call: int
-    ) -> list[Tensor]:
-        """Run `call` on windows of x [F, …] and fuse each of the tensors [F, …] that it returns.
+    ranges: tuple[tuple[Windows, float, float], ...] = ()
 
-        `call(x [W·L, …], frames [W·L])` gets several windows at once, with the frame numbers they hold.
-        """
-        plan = self.plan(x.shape[0], step)
-        length = len(plan[0])
-        index = torch.tensor(plan, device=x.device).flatten()
-        weight = torch.tensor(self.weights(length) * len(plan), device=x.device)
-        chunk = length * max(1, windows_a_call)
-        results = [call(x.index_select(0, part), part) for part in index.split(chunk)]
-        shape = (-1, *[1] * (x.ndim - 1))
-        total = torch.zeros(x.shape[0], device=x.device).index_add_(0, index, weight).view(shape)
-        return [
-            torch.zeros_like(x).index_add_(0, index, torch.cat(parts) * weight.view(shape).to(x.dtype))
-            / total
-            for parts in zip(*results, strict=True)
-        ]
+    def then(self, plan: Windows, highest: float, lowest: float) -> "StepWindows":
+        return StepWindows((*self.ranges, (plan, highest, lowest)))
+
+    def at(self, sigma: float, frames: int) -> Windows | None:
+        """The plan for a call at this level, None where all `frames` go through the model at once."""
+        for plan, highest, lowest in reversed(self.ranges):
+            if lowest <= sigma <= highest or math.isclose(sigma, highest, rel_tol=1e-4):
+                return plan if frames > plan.length else None
+        return None
 
 
 def nearest_step(sigmas: Tensor | None, sigma: float) -> int:

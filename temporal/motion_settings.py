@@ -105,7 +105,7 @@ class AppliedMotion:
             return h
         low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
         views = self._settings.views
-        at_once = frames if views is None else len(views.plan(frames)[0])
+        at_once = frames if views is None else len(views.plan(frames)[0][0])
         merge = None if self._merging is None else self._merging(site, h, frames, options)
         manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views, merge)
         moved = layer(h, frames, manner)

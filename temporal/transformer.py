@@ -25,11 +25,9 @@ LowRank = Callable[[str, Tensor], Tensor | None]  # what a motion LoRA adds to a
 
 
 class Views(Protocol):
-    """Windows of frames, each of one length, and what each place in one counts."""
+    """Windows of frames, all of one length, each with its frames and what each of them counts."""
 
-    def plan(self, frames: int) -> Sequence[Sequence[int]]: ...
-
-    def weights(self, length: int) -> list[float]: ...
+    def plan(self, frames: int) -> Sequence[tuple[Sequence[int], Sequence[float]]]: ...
 
 
 @dataclass(frozen=True)
@@ -190,12 +188,12 @@ class TemporalBlock(nn.Module):
 
     def _in_views(self, x: Tensor, manner: Manner, views: Views) -> Tensor:
         """Each window attends by itself, at the same positions; where they overlap they are averaged."""
-        plan = torch.tensor(views.plan(x.shape[1]), device=x.device)
-        weights = x.new_tensor(views.weights(plan.shape[1]))[:, None, None]
+        held, counted = zip(*views.plan(x.shape[1]), strict=True)
+        plan, weights = torch.tensor(held, device=x.device), x.new_tensor(counted)[..., None, None]
         read = self._attend(x[:, plan].flatten(0, 1), manner.of(plan)).unflatten(0, (-1, len(plan)))
         total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)
         total = total.index_add(1, plan.flatten(), (read * weights).flatten(1, 2))
-        return total / shares.index_add(0, plan.flatten(), weights.repeat(len(plan), 1, 1))
+        return total / shares.index_add(0, plan.flatten(), weights.flatten(0, 1))
 
 
 class TemporalTransformer(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from framewright.errors import FramewrightError
-from framewright.sampling.windows import Windows
+from framewright.sampling.window_plan import Windows
 from framewright.temporal.camera import CameraControl, CameraInput, load_camera
 from framewright.temporal.camera_path import MOVES, CameraPath, moved, read_poses
 from framewright.temporal.motion import MotionModel, MotionParams
@@ -15,7 +15,7 @@ from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, NUMBERS
 from framewright.tests.foreign_keys import as_released
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 PARAMS = MotionParams(channels=(32, 64), res_blocks=1, positions=12)
 SITE, KEY = ("input", 1), "down_blocks.0.motion_modules.0.temporal_transformer"

@@ -128,6 +128,11 @@ def test_beside_core_nodes_hooks_and_in_low_memory(host: Host) -> None:
     assert len(told) > 30 and not [name for name, value in told.items() if value is False]
 
 
+def test_windows_and_controlnets_under_them(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "windows.py")
+    assert len(told) > 35 and not [name for name, value in told.items() if value is False]
+
+
 def test_the_hosts_error_is_ours(host_server: Server) -> None:
     """A refusal reaches a client of ComfyUI with its own words."""
     from framewright.errors import FramewrightError

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.errors import FramewrightError
-from framewright.sampling.windows import Windows
+from framewright.sampling.window_plan import Windows
 from framewright.temporal import transformer
 from framewright.temporal.checkpoint import load_motion
 from framewright.temporal.motion import MotionModel, MotionParams

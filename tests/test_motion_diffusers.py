@@ -8,7 +8,7 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
-from framewright.sampling.windows import Windows
+from framewright.sampling.window_plan import Windows
 from framewright.temporal.image_input import ImageInput
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from framewright.errors import FramewrightError
-from framewright.sampling.windows import Windows
+from framewright.sampling.window_plan import Windows
 from framewright.temporal.keyed_text import frame_values, layer_values
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_lora import load_lora

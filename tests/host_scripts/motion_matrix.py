@@ -1,5 +1,6 @@
 """Motion modules in the host, with its samplers, guiders, precisions, patches and loading."""
 
+import math
 from dataclasses import replace
 
 import prologue
@@ -16,7 +17,7 @@ from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.image import animate_image  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
-from framewright.sampling.windows import Windows  # noqa: E402
+from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.motion_settings import MotionSettings, Positions  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
@@ -123,7 +124,7 @@ begun = rendered(picture)
 answer["picture_acts"] = differs(begun, once)
 answer["picture_stays"] = torch.equal(begun, rendered(picture.clone()))
 in_windows = ComfyModel(picture).clone()
-in_windows.set_windows(Windows(4, 2))
+in_windows.add_windows(Windows(4, 2), math.inf, 0.0)
 answer["picture_in_windows"] = differs(rendered(in_windows.model), begun)
 answer["picture_gone"] = torch.equal(once, rendered(moving))
 

@@ -4,6 +4,7 @@ import prologue
 
 prologue.setup()
 
+import math  # noqa: E402
 import sys  # noqa: E402
 
 import torch  # noqa: E402
@@ -32,7 +33,7 @@ from framewright.bridge.host import host  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.nodes.attention import ApplyAttentionPattern  # noqa: E402
 from framewright.nodes.motion import LoadMotionModule  # noqa: E402
-from framewright.sampling.windows import Windows  # noqa: E402
+from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings  # noqa: E402
 from framewright.temporal.parts import Parts  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
@@ -42,7 +43,7 @@ from framewright.temporal.unet import SpaceTimeUNet, UNetParams  # noqa: E402
 
 def windowed(model, windows: Windows):
     handle = ComfyModel(model).clone()
-    handle.set_windows(windows)
+    handle.add_windows(windows, math.inf, 0.0)
     return handle.model
 
 

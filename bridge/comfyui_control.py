@@ -1,0 +1,158 @@
+"""ControlNets under context windows: each frame once a step, with its own hint, however many windows hold it.
+
+A ControlNet knows nothing of the frames beside one, so what it gives for a frame is the same in every window.
+A hint is resized, and passed through the ControlNet's hint encoder, once a render. Nothing of the host's is
+changed: the ControlNet that computes is a shallow copy, over the same weights, with the hints of its frames.
+"""
+
+import copy
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+Residuals = dict[str, list[Tensor | None]]
+
+
+class Hints:
+    """What the hint encoders of a render's ControlNets gave, by ControlNet, size and hint."""
+
+    def __init__(self) -> None:
+        self._rows: WeakKeyDictionary[Any, dict[tuple, Tensor]] = WeakKeyDictionary()
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+    def of(self, control: Any, size: tuple[int, ...]) -> dict[tuple, Tensor]:
+        """[1, C, h, w] by (size, number of the hint); to be added to."""
+        return self._rows.setdefault(control, {})
+
+
+class _Encoder(nn.Module):
+    """A ControlNet's hint encoder, in the place of which it stands, for hints that may be known."""
+
+    def __init__(
+        self, encoder: nn.Module, known: dict[tuple, Tensor], keys: list[tuple], members: int
+    ) -> None:
+        super().__init__()
+        self._encoder, self._known, self._keys, self._members = [encoder], known, keys, members
+
+    def forward(self, hint: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+        if not all(key in self._known for key in self._keys):
+            count = len(self._keys)
+            made = self._encoder[0](hint[:count], emb[:count], context[:count])
+            self._known.update(zip(self._keys, made.split(1), strict=True))
+        return torch.cat([self._known[key] for key in self._keys]).repeat(self._members, 1, 1, 1)
+
+
+def _for_frames(control: Any, frames: list[int], members: int, x: Tensor, hints: Hints) -> Any:
+    """A shallow copy of a ControlNet, and of those before it, that has the hints of `frames` alone."""
+    link, size = copy.copy(control), tuple(x.shape[-2:])
+    if control.previous_controlnet is not None:
+        link.previous_controlnet = _for_frames(control.previous_controlnet, frames, members, x, hints)
+    rows = [frame % control.cond_hint_original.shape[0] for frame in frames]
+    link.cond_hint, link.cond_hint_original = None, control.cond_hint_original[rows]
+    encoder = getattr(getattr(control, "control_model", None), "input_hint_block", None)
+    if encoder is None:
+        link.control_input = None  # which a T2I-Adapter makes of its hint alone
+        return link
+    known, keys = hints.of(control, size), [(size, row) for row in rows]
+    if all(key in known for key in keys):  # the hint itself is not looked at again
+        height, width = (side * control.compression_ratio for side in size)
+        link.cond_hint = x.new_zeros(1).expand(len(x), 3, height, width)
+    link.control_model = copy.copy(control.control_model)
+    link.control_model._modules = dict(control.control_model._modules)
+    link.control_model.input_hint_block = _Encoder(encoder, known, keys, members)
+    return link
+
+
+@dataclass
+class _Held:
+    """Residuals [conditions, frames, …] of frames that windows will ask for again, and how often."""
+
+    left: Counter[int]
+    frames: list[int] = field(default_factory=list)
+    residuals: Residuals | None = None
+
+    def add(self, frames: list[int], made: Residuals, members: int) -> None:
+        def joined(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+            if new is None:
+                return None
+            new = new.expand(members * len(frames), *new.shape[1:]).unflatten(0, (members, -1))
+            return new if old is None else torch.cat([old, new], dim=1)
+
+        held = self.residuals or {key: [None] * len(parts) for key, parts in made.items()}
+        self.residuals = {
+            key: [joined(*pair) for pair in zip(held[key], parts, strict=True)] for key, parts in made.items()
+        }
+        self.frames = self.frames + frames
+
+    def rows(self, frames: list[int]) -> Residuals:
+        """Residuals [conditions · frames, …] in this order."""
+        places = {frame: place for place, frame in enumerate(self.frames)}
+        return self._each(lambda part, at: part[:, at].flatten(0, 1), [places[frame] for frame in frames])
+
+    def drop(self, frames: list[int]) -> None:
+        """Forget what no further window asks for."""
+        self.left.subtract(frames)
+        kept = [place for place, frame in enumerate(self.frames) if self.left[frame] > 0]
+        if len(kept) < len(self.frames):
+            self.residuals = self._each(lambda part, at: part[:, at], kept)
+            self.frames = [self.frames[place] for place in kept]
+
+    def _each(self, pick: Any, places: list[int]) -> Residuals:
+        return {
+            key: [None if part is None else pick(part, places) for part in parts]
+            for key, parts in (self.residuals or {}).items()
+        }
+
+
+class WindowControl:
+    """Stands for a ControlNet, with those before it, in the conditions of one step's windows.
+
+    `uses`: how many windows hold each frame. `frames` [W·L] are those of the call to come.
+    """
+
+    def __init__(self, control: Any, hints: Hints, uses: Counter[int]) -> None:
+        self._control, self._hints, self._uses = control, hints, uses
+        self._held: dict[tuple, _Held] = {}
+        self.frames: list[int] = []
+
+    def get_instance_for_device(self, device: Any) -> "WindowControl":
+        """What the host asks for where it has several GPUs."""
+        own = self._control.get_instance_for_device(device)
+        if own is self._control:
+            return self
+        other = WindowControl(own, self._hints, self._uses)
+        other.frames = self.frames
+        return other
+
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
+    ) -> Residuals | None:
+        """What the host calls for a batch of conditions of these frames, [conditions · frames, …]."""
+        key = (*options["uuids"], *x_noisy.shape[1:])
+        held = self._held.setdefault(key, _Held(Counter(self._uses)))
+        new = [frame for frame in dict.fromkeys(self.frames) if frame not in held.frames]
+        if new:
+            places = [self.frames.index(frame) for frame in new]
+            batch = len(x_noisy)
+
+            def picked(value: Any) -> Any:
+                if not isinstance(value, Tensor) or value.ndim == 0 or value.shape[0] != batch:
+                    return value
+                return value.unflatten(0, (batched_number, -1))[:, places].flatten(0, 1)
+
+            x = picked(x_noisy)
+            control = _for_frames(self._control, new, batched_number, x, self._hints)
+            given = {name: picked(value) for name, value in cond.items()}
+            made = control.get_control(x, picked(t), given, batched_number, options)
+            if made is None:  # outside of its part of sampling
+                return None
+            held.add(new, made, batched_number)
+        rows = held.rows(self.frames)
+        held.drop(self.frames)
+        return rows

@@ -1,0 +1,177 @@
+"""Windows beside the host's own, and ControlNets under them, in the host's own sampling; random weights."""
+
+import itertools
+from collections import Counter
+from types import SimpleNamespace
+
+import prologue
+
+prologue.setup()
+
+import comfy.context_windows as theirs  # noqa: E402
+import comfy.controlnet  # noqa: E402
+import comfy.sampler_helpers  # noqa: E402
+import tiny  # noqa: E402
+import torch  # noqa: E402
+from comfy.cldm.cldm import ControlNet  # noqa: E402
+from comfy.t2i_adapter.adapter import Adapter_light  # noqa: E402
+from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
+from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.bridge.windows import add_windows  # noqa: E402
+from framewright.sampling.window_plan import Windows  # noqa: E402
+from tiny import CPU, SHAPE, sampled  # noqa: E402
+
+FRAMES, SMALL = 10, {"steps": 2, "size": 8}
+answer: dict[str, object] = {}
+
+# The windows of schedules that both have.
+for ours, name in (("standard", "static_standard"), ("looped", "uniform_looped"), ("batched", "batched")):
+    function, same = getattr(theirs, f"create_windows_{name}"), True
+    for length, share, frames, stride, closed, step in itertools.product(
+        (4, 16), (0, 0.25, 1), (17, 33, 64, 100), (1, 2, 3), (False, True), (0, 1, 2, 7)
+    ):
+        if ours != "looped" and (stride > 1 or closed):
+            continue
+        overlap = min(int(share * length), length - 1)
+        settings = SimpleNamespace(
+            context_length=length, context_overlap=overlap, context_stride=stride, closed_loop=closed,
+            _step=step,
+        )  # fmt: skip
+        expected = [tuple(int(f) for f in window) for window in function(frames, settings, {})]
+        plan = Windows(length, overlap, ours, "pyramid", stride, closed).plan(frames, step)
+        same = same and [window.frames for window in plan] == expected
+    answer[f"{ours}_windows_are_the_hosts"] = same
+
+model = tiny.sd15()
+positive = [[torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1)), {}]]
+negative = [[torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(2)), {}]]
+longer = [[torch.randn(1, 9, 64, generator=torch.Generator().manual_seed(3)), {}]]
+
+
+def close(a: torch.Tensor, b: torch.Tensor, bound: float = 1e-5) -> bool:
+    return float((a - b).abs().max() / b.abs().max()) <= bound
+
+
+def in_windows(base, *settings: object, **named: object):
+    return add_windows(base, Windows(*settings, **named), 0.0, 1.0)
+
+
+# The frames of schedules that both have, with a motion module.
+moving = apply_motion(model, tiny.motion())
+for fuse, name in (("pyramid", "pyramid"), ("uniform mean", "flat"), ("relative", "relative"),
+                   ("overlap linear", "overlap-linear")):  # fmt: skip
+    handler = theirs.IndexListContextHandler(
+        context_schedule=theirs.get_matching_context_schedule("standard_static"),
+        fuse_method=theirs.get_matching_fuse_method(name), context_length=8, context_overlap=4,
+    )  # fmt: skip
+    handler.causal_window_fix = False  # of newer hosts: a frame more than a window, for other models
+    host_windows = moving.clone()
+    host_windows.model_options["context_handler"] = handler
+    mine = sampled(in_windows(moving, 8, 4, "standard", fuse), positive, negative, 22, **SMALL)
+    try:
+        expected = sampled(host_windows, positive, negative, 22, **SMALL)
+    except RuntimeError as error:  # 0.3.64 compares noise levels of all steps with those of all frames
+        answer[f"{fuse}: the host's own windows"] = str(error)
+        continue
+    answer[f"{fuse}_frames_are_the_hosts"] = close(mine, expected)
+
+# ControlNets: without temporal layers, windows must give what the host gives for all frames at once.
+torch.manual_seed(5)
+network = ControlNet(**{**SHAPE, "dtype": torch.float32}, hint_channels=3, device="cpu")
+tiny._fill(network)
+control = comfy.controlnet.ControlNet(network.eval(), load_device=CPU)
+hints = torch.rand(FRAMES, 3, 48, 48)
+
+
+def controlled(conditioning, hint, strength=1.0, percent=(0.0, 1.0), given=None, after=None):
+    made = (given or control).copy().set_cond_hint(hint, strength, percent)
+    made.set_previous_controlnet(after)
+    told = {"control": made, "control_apply_to_uncond": True}
+    return [[tokens, {**more, **told}] for tokens, more in conditioning]
+
+
+def both(cond):
+    """The same ControlNet on the negative prompt."""
+    told = {name: cond[0][1][name] for name in ("control", "control_apply_to_uncond")}
+    return [[negative[0][0], told]]
+
+
+first = controlled(positive, hints)
+cases = {
+    "one": (first, both(first)),
+    "on the positive prompt alone": (controlled(positive, hints), negative),
+    "prompts of two lengths": (second := controlled(longer, hints), both(second)),
+    "one hint for all": (third := controlled(positive, hints[:1]), both(third)),
+    "fewer hints than frames": (fourth := controlled(positive, hints[:5]), both(fourth)),
+    "part of sampling": (fifth := controlled(positive, hints, 0.7, (0.0, 0.4)), both(fifth)),
+    "two": (
+        sixth := controlled(positive, hints.flip(0), 0.5, after=first[0][1]["control"]), both(sixth),
+    ),
+}  # fmt: skip
+adapter = Adapter_light(channels=[32, 64], nums_rb=1, cin=192)
+tiny._fill(adapter)
+adapter = comfy.controlnet.T2IAdapter(adapter.eval(), 3, 8, "nearest-exact", device=CPU)
+cases["T2I-Adapter"] = (seventh := controlled(positive, hints, given=adapter), both(seventh))
+
+plain = sampled(model, positive, negative, FRAMES, **SMALL)
+for name, (yes, no) in cases.items():
+    whole = sampled(model, yes, no, FRAMES, **SMALL)
+    answer[f"{name}: it does something"] = not close(whole, plain, 1e-4)
+    for schedule in ("standard", "looped", "batched") if name == "one" else ("uniform",):
+        cut = in_windows(model, 5, 2, schedule)
+        answer[f"{name}: {schedule}"] = close(sampled(cut, yes, no, FRAMES, **SMALL), whole)
+
+# Each frame once a step, and each hint through the encoder once a render.
+seen: Counter[str] = Counter()
+network.middle_block.register_forward_hook(lambda _, given, out: seen.update(frames=len(out)))
+network.input_hint_block.register_forward_hook(lambda _, given, out: seen.update(hints=len(out)))
+yes, no = cases["one"]
+windowed = in_windows(model, 5, 4)
+for _ in range(2):
+    seen.clear()
+    sampled(windowed, yes, no, FRAMES, **SMALL)
+    answer[f"evaluations {dict(seen)}"] = dict(seen) == {
+        "frames": 2 * FRAMES * SMALL["steps"],
+        "hints": FRAMES,
+    }
+handler = windowed.model_options["context_handler"]
+answer["hints are let go"] = len(handler._hints._rows) == 0
+
+# With a motion module, several windows in a call are as one at a time, and hints matter.
+many = sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL)
+one = in_windows(moving, 8, 4)
+one.model_options["context_handler"]._windows_a_call = lambda *_: 1
+answer["together as alone"] = torch.equal(many, sampled(one, yes, no, FRAMES, **SMALL))
+answer["again the same"] = torch.equal(many, sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL))
+answer["with motion"] = not close(
+    many, sampled(in_windows(moving, 8, 4), positive, negative, FRAMES, **SMALL), 1e-4
+)
+
+# Windows that hold for a part of sampling only.
+early = add_windows(moving, Windows(8, 4), 0.0, 0.5)
+late = add_windows(early, Windows(6, 2), 0.5, 1.0)
+calls: list[int] = []
+
+
+def counting(apply, given):
+    calls.append(given["input"].shape[0] // len(given["cond_or_uncond"]))
+    return apply(given["input"], given["timestep"], **given["c"])
+
+
+late.model_options["context_handler"]._windows_a_call = lambda *_: 1
+late.set_model_unet_function_wrapper(counting)
+sampled(late, positive, negative, 20, steps=6, size=8)
+answer["two kinds of windows"] = set(calls) == {8, 6} and calls == sorted(calls, reverse=True)
+every = [
+    ("standard", name) for name in ("euler_ancestral", "dpmpp_2m", "dpmpp_sde", "dpm_2", "uni_pc", "lcm")
+]
+for schedule, sampler in (*every, ("uniform", "euler"), ("random", "euler"), ("looped", "dpm_2")):
+    made = sampled(in_windows(moving, 8, 4, schedule), positive, negative, 20, sampler, **SMALL)
+    answer[f"{schedule}, {sampler}"] = bool(made.isfinite().all() and made.std() > 0)
+kept = sampled(in_windows(moving, 8, 2, keep=(0,)), positive, negative, 20, **SMALL)
+answer["kept frames"] = not torch.equal(
+    kept, sampled(in_windows(moving, 8, 2), positive, negative, 20, **SMALL)
+)
+answer["highest_sigma"] = 14 < ComfyModel(model).highest_sigma() < 15
+
+prologue.answer(answer)
