@@ -6,7 +6,7 @@ from ..bridge.noise import FreeInitNoise
 from ..sampling.free_init import KINDS, LowPass
 from ..sampling.noise import PRIORS
 from ..sampling.noise import VideoNoise as NoisePrior
-from .schema import ADVANCED, schema
+from .schema import schema
 
 
 class VideoNoise(io.ComfyNode):
@@ -69,7 +69,7 @@ class FreeInit(io.ComfyNode):
                                "before is kept; 0 keeps nothing of it."),
                 io.Float.Input("time", default=0.25, min=0.0, max=1.0, step=0.01,
                                tooltip="Likewise over the frames."),
-                io.Int.Input("order", default=4, min=1, max=32, optional=True, extra_dict=ADVANCED,
+                io.Int.Input("order", default=4, min=1, max=32, optional=True,
                              tooltip="Of the Butterworth filter: higher is sharper."),
             ],
             outputs=[io.Noise.Output(display_name="NOISE", tooltip="The noise for the next pass.")],

@@ -15,8 +15,6 @@ Camera = io.Custom("FRAMEWRIGHT_CAMERA")
 Pattern = io.Custom("FRAMEWRIGHT_PATTERN")
 Windows = io.Custom("FRAMEWRIGHT_WINDOWS")
 
-ADVANCED = {"advanced": True}  # an input's extra_dict: newer pages fold it away, older ones show it
-
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 

@@ -7,7 +7,7 @@ from ..bridge.windows import add_windows, frame_numbers
 from ..pictures.timeline import window_timeline
 from ..sampling.window_plan import FUSES, SCHEDULES
 from ..sampling.window_plan import Windows as WindowsPlan
-from .schema import ADVANCED, Windows, schema
+from .schema import Windows, schema
 
 
 class ContextWindows(io.ComfyNode):
@@ -35,18 +35,18 @@ class ContextWindows(io.ComfyNode):
                                tooltip="How overlapping frames are averaged: uniform mean counts all alike, "
                                "overlap linear fades only where windows overlap, the others count the "
                                "middle of a window most."),
-                io.Int.Input("stride", default=1, min=1, max=8, optional=True, extra_dict=ADVANCED,
+                io.Int.Input("stride", default=1, min=1, max=8, optional=True,
                              tooltip="1: the frames of a window are in a row. 2: there are also windows of "
                              "every second frame, 3: of every fourth, and so on, which see further."),
-                io.Boolean.Input("closed_loop", default=False, optional=True, extra_dict=ADVANCED,
+                io.Boolean.Input("closed_loop", default=False, optional=True,
                                  tooltip="For looped: the end of the video is fused with its beginning."),
-                io.String.Input("keep_frames", default="", optional=True, extra_dict=ADVANCED,
+                io.String.Input("keep_frames", default="", optional=True,
                                 tooltip="Numbers of frames, as 0, 32, that every window holds beside its own "
                                 "as a reference: a picture that the video starts from, say."),
                 io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               extra_dict=ADVANCED, tooltip="Part of sampling where these windows begin."),
+                               tooltip="Part of sampling where these windows begin."),
                 io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               extra_dict=ADVANCED, tooltip="Part of sampling where they end. Outside, those "
+                               tooltip="Part of sampling where they end. Outside, those "
                                "of another Context Windows node earlier in the graph hold."),
             ],
             outputs=[
