@@ -145,12 +145,16 @@ class Browser:
         self.evaluate("0")  # takes in what the page has said until now
         return list(self._errors)
 
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def _send(self, method: str, **parameters: Any) -> None:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._send(method, **parameters)
+        number = self._number
         while True:
             message = json.loads(self._socket.recv())
-            if message.get("id") == self._number:
+            if message.get("id") == number:
                 if "error" in message:
                     raise PageError(f"{method}: {message['error']['message']}")
                 return message["result"]
@@ -158,7 +162,9 @@ class Browser:
 
     def _hear(self, message: dict[str, Any]) -> None:
         told = message.get("params", {})
-        if message.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
+        if message.get("method") == "Page.javascriptDialogOpening":  # whether to leave a changed graph
+            self._send("Page.handleJavaScriptDialog", accept=True)
+        elif message.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
             self._errors.append(
                 " ".join(str(one.get("value", one.get("description"))) for one in told["args"])
             )
