@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .nodes import attention, camera, demo, frames, image, layers, motion, noise, windows
+from .nodes import attention, camera, demo, frames, image, layers, long_video, motion, noise, windows
 
 WEB_DIRECTORY = "./web"
 NODES = [
@@ -14,6 +14,7 @@ NODES = [
     *attention.NODES,
     *windows.NODES,
     *noise.NODES,
+    *long_video.NODES,
     *frames.NODES,
 ]
 

@@ -1,6 +1,6 @@
 """ComfyUI as the host of the nodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import folder_paths
-from torch import nn
+from torch import Tensor, nn
 
 from ..demo.files import FOLDER as DEMO_FOLDER
+from ..demo.files import MOTION_FILES as DEMO_MOTION
 from ..temporal.parts import Parts
 from .comfyui_demo import demo_model
+from .comfyui_guider import ComfyGuider, progress
 from .comfyui_model import ComfyModel, attention
+from .comfyui_video import StreamedVideo
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
 LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
@@ -29,6 +32,12 @@ class ComfyHost:
     def handle(self, model: Any) -> ComfyModel:
         return ComfyModel(model)
 
+    def guider(self, guider: Any) -> ComfyGuider:
+        return ComfyGuider(guider)
+
+    def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor], None]:
+        return progress(guider, total)
+
     def parts(self) -> Parts:
         return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device(), casts=True)
 
@@ -40,11 +49,17 @@ class ComfyHost:
     def demo_model(self) -> tuple[Any, Any, Any]:
         return demo_model()
 
+    def video(self, frames: Any, fps: float) -> StreamedVideo:
+        return StreamedVideo(frames, fps)
+
     def motion_files(self) -> dict[str, Path]:
-        return {"demo": DEMO_FOLDER / "motion.safetensors", **_listed(MOTION_FOLDERS)}
+        return {**DEMO_MOTION, **_listed(MOTION_FOLDERS)}
 
     def lora_files(self) -> dict[str, Path]:
         return {"demo drift": DEMO_FOLDER / "drift.safetensors", **_listed(LORA_FOLDERS)}
+
+    def output_folder(self) -> Path:
+        return Path(folder_paths.get_output_directory())
 
     def save_path(self, prefix: str) -> Path:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(

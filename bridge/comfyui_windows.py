@@ -37,7 +37,7 @@ class WindowHandler(ContextHandlerABC):
         self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None
     ) -> list | None:
         """The conditions with everything that has a row for each frame cut down to the frames of `window`."""
-        return None if cond_in is None else [_cut(cond, x_in.shape[0], window) for cond in cond_in]
+        return None if cond_in is None else [cut_rows(cond, x_in.shape[0], window) for cond in cond_in]
 
     def execute(
         self,
@@ -52,6 +52,7 @@ class WindowHandler(ContextHandlerABC):
         level = _level(timestep)
         windows = cast(Windows, self.windows.at(level, x_in.shape[0]))
         step = nearest_step(options.get("sample_sigmas"), level)
+        numbers = options.get(NUMBERS)  # where these frames are a part of a longer video
         controls, conds = self._controlled(conds, windows.plan(x_in.shape[0], step))
 
         def call(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
@@ -60,7 +61,11 @@ class WindowHandler(ContextHandlerABC):
                 control.frames = frames.tolist()
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
-            told = {**options, FRAMES: length, NUMBERS: frames}
+            told = {
+                **options,
+                FRAMES: length,
+                NUMBERS: frames if numbers is None else numbers.to(frames.device)[frames],
+            }
             return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
         return denoise(windows, x_in, step, call, self._windows_a_call(windows.length, model, conds, x_in))
@@ -91,7 +96,7 @@ def _level(timestep: Tensor) -> float:
     return float(timestep.flatten()[0])
 
 
-def _cut(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
+def cut_rows(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     def rows(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == total:
             return value.index_select(0, frames.to(value.device))

@@ -1,6 +1,6 @@
 """What nodes ask of the host they run in: ComfyUI (this folder) or the built-in one (`embedded`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
 
 InputPatch = Callable[[Tensor, dict[str, Any]], Tensor]  # (activations, transformer_options)
+Told = Callable[[int, Tensor, Tensor, int], None]  # (step, x0, x, steps)
 
 
 class ModelHandle(Protocol):
@@ -56,7 +57,40 @@ class ModelHandle(Protocol):
         """Sample in windows between these noise levels, where no later call says otherwise."""
 
 
+class GuiderHandle(Protocol):
+    """A GUIDER, whichever host it is of: a model with its prompts, ready to sample."""
+
+    @property
+    def model(self) -> Any: ...
+
+    def settings(self) -> Iterator[Tensor | str]:
+        """What its predictions depend on beside the model: numbers, names, and the prompts' tensors."""
+
+    def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "GuiderHandle":
+        """The same for some frames of a video of `total`, with more transformer_options.
+
+        Of whatever in the prompts has a row for each frame, theirs stay.
+        """
+
+    def sample(
+        self,
+        noise: Tensor,
+        latents: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        mask: Tensor,
+        seed: int,
+        told: Told,
+    ) -> Tensor:
+        """Latents [F, C, h, w] on the CPU; `told` hears of every step."""
+
+
 class Host(Protocol):
+    def guider(self, guider: Any) -> GuiderHandle: ...
+
+    def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor], None]:
+        """Shows how many of all steps are done, with the picture that the latents are coming to."""
+
     def handle(self, model: Any) -> ModelHandle: ...
 
     def parts(self) -> Parts: ...
@@ -67,11 +101,16 @@ class Host(Protocol):
     def demo_model(self) -> tuple[Any, Any, Any]:
         """MODEL, word encoder and VAE of the shapes world."""
 
+    def video(self, frames: Any, fps: float) -> Any:
+        """A VIDEO of frames that are decoded as they are gone through (`video.StreamedFrames`)."""
+
     def motion_files(self) -> dict[str, Path]:
         """Motion modules that the user has, by the name that a node lists."""
 
     def lora_files(self) -> dict[str, Path]:
         """Motion LoRAs, likewise."""
+
+    def output_folder(self) -> Path: ...
 
     def save_path(self, prefix: str) -> Path:
         """Where the next safetensors file of a prefix goes, in the output folder."""

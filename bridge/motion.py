@@ -13,6 +13,7 @@ from ..temporal.camera_path import CameraPath
 from ..temporal.checkpoint import MotionFile, describe, load_motion
 from ..temporal.families import base_of
 from ..temporal.frame_norm import RESBLOCKS, TRANSFORMERS
+from ..temporal.known_frames import KnownFrames
 from ..temporal.motion import MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
@@ -118,10 +119,13 @@ def apply_motion(
             f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
         )
     start, end = (handle.sigma_at(part) for part in steps)
+    paced = motion.file.known_conv is not None
     layers = AppliedMotion(
-        motion.model, replace(settings, sigmas=(start, end)), motion.low_rank, motion.camera
+        motion.model, replace(settings, sigmas=(start, end)), motion.low_rank, motion.camera, paced
     )
     handle.insert_layers(layers, motion.model.places, motion.weights)
+    if motion.file.known_conv is not None:
+        handle.add_input_patch(KnownFrames(motion.file.known_conv))
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
         handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)))
     return handle.model

@@ -22,6 +22,7 @@ UNET = UNetParams(
 MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 FOLDER = Path(__file__).parent / "models"
+MOTION_FILES = {"demo": FOLDER / "motion.safetensors", "demo known frames": FOLDER / "known.safetensors"}
 Module = TypeVar("Module", bound=nn.Module)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..temporal.known_frames import KnownFrames
+from ..temporal.families import KNOWN_CONV
+from ..temporal.known_frames import KNOWN as GIVEN
+from ..temporal.known_frames import Known, KnownFrames
 from ..temporal.motion import MotionModel
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
@@ -35,7 +37,7 @@ class FrameConditioned(nn.Module):
         self.weight = nn.Parameter(torch.zeros(UNET.model_channels, 1 + CHANNELS, 3, 3))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {**self.motion.state_dict(), "known_frames.weight": self.weight}
+        return {**self.motion.state_dict(), KNOWN_CONV: self.weight}
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,15 @@ def train_known(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[FrameCon
     model.motion.load_state_dict({**motion.state_dict(), **tables})
     model.to(device)
     layers = AppliedMotion(model.motion, MotionSettings())
+    patches = {"input_block_patch": [KnownFrames(model.weight)]}
 
     def loss(given: KnownClips) -> Tensor:
         clips, known, shake = given.clips, given.known.to(device), given.shake.to(device)
         places = clips.places.to(device)
 
         def options(latents: Tensor) -> dict[str, Any]:
-            shown = KnownFrames(model.weight, latents + shake, known)
             return {LAYERS: (layers,), CALL_FRAMES: FRAMES, POSITIONS: places - places[0],
-                    "patches": {"input_block_patch": [shown]}}  # fmt: skip
+                    GIVEN: Known(latents + shake, known), "patches": patches}  # fmt: skip
 
         return frozen.loss(clips, options)
 

@@ -109,6 +109,11 @@ class FrameVAE:
     def spacial_compression_encode(self) -> int:
         return DOWNSCALE
 
+    @property
+    def frames_around(self) -> int:
+        """Frames on either side of one that its decoding depends on."""
+        return self._net.decoder.reach
+
     def spacial_compression_decode(self) -> int:
         return DOWNSCALE
 
@@ -131,7 +136,7 @@ class FrameVAE:
                 f"the demo VAE takes [frames, {CHANNELS}, h, w]"
             )
         device, count = self._prepare(latents.shape[-2] * latents.shape[-1] * DOWNSCALE**2 * BYTES_A_PIXEL)
-        reach, total, parts = self._net.decoder.reach, latents.shape[0], []
+        reach, total, parts = self.frames_around, latents.shape[0], []
         with torch.no_grad():
             for first in range(0, total, count):  # each part with the frames around it that it depends on
                 begin, end = max(0, first - reach), min(total, first + count + reach)

@@ -1,9 +1,12 @@
 """The built-in host, as nodes see it."""
 
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..demo import files
 from ..demo.text import WordEncoder
@@ -11,8 +14,11 @@ from ..demo.vae import FrameVAE, SmallVAE
 from ..temporal.parts import Parts
 from ..temporal.unet import SpaceTimeUNet
 from .folders import current
-from .model import EmbeddedHandle, EmbeddedModel
+from .model import EmbeddedGuider, EmbeddedHandle, EmbeddedModel
+from .progress import report
+from .sampling import Guider
 from .schedules import NoiseSchedule
+from .video import Components, StreamedVideo
 
 FRAMES_AT_ONCE = 32  # through the VAE
 
@@ -26,6 +32,12 @@ class EmbeddedHost:
     def handle(self, model: EmbeddedModel) -> EmbeddedHandle:
         return EmbeddedHandle(model)
 
+    def guider(self, guider: Guider) -> EmbeddedGuider:
+        return EmbeddedGuider(guider)
+
+    def progress(self, guider: Any, total: int) -> Callable[[int, Tensor], None]:
+        return lambda value, _: report(value, total)
+
     def parts(self) -> Parts:
         return Parts()
 
@@ -37,8 +49,14 @@ class EmbeddedHost:
         vae = FrameVAE(files.load("vae", SmallVAE()), lambda _: (torch.device("cpu"), FRAMES_AT_ONCE))
         return EmbeddedModel(unet, NoiseSchedule("v")), files.load("text", WordEncoder()), vae
 
+    def video(self, frames: Any, fps: float) -> StreamedVideo:
+        return StreamedVideo(Components(frames, Fraction(fps)))
+
     def motion_files(self) -> dict[str, Path]:
-        return {"demo": files.FOLDER / "motion.safetensors", **self._own_files()}
+        return {**files.MOTION_FILES, **self._own_files()}
+
+    def output_folder(self) -> Path:
+        return current().output
 
     def save_path(self, prefix: str) -> Path:
         place = current().numbered(prefix, "output")

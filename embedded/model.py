@@ -1,13 +1,13 @@
 """The built-in host's MODEL: a space-time UNet, its noise schedule, and what nodes have set on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..bridge.host import InputPatch
+from ..bridge.host import InputPatch, Told
 from ..errors import FramewrightError
 from ..sampling.window_plan import Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
@@ -18,6 +18,7 @@ from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import FRAMES, NUMBERS, Layers, Site, site_channels, transformer_sites
 from ..temporal.unet import SpaceTimeUNet
+from .sampling import Guider, sample
 from .schedules import NoiseSchedule
 
 WINDOWS_A_CALL = 8
@@ -45,7 +46,10 @@ class EmbeddedModel:
             return self._denoise(x, sigma, conds, {})
 
         def call(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
-            return self._denoise(part, sigma.flatten()[0], conds, {FRAMES: length, NUMBERS: frames})
+            numbers = self.options.get(NUMBERS)  # where x is a part of a longer video
+            told = {FRAMES: length, NUMBERS: frames if numbers is None else numbers.to(frames.device)[frames]}
+            cut = [cut_rows(cond, frames, x.shape[0]) for cond in conds]
+            return self._denoise(part, sigma.flatten()[0], cut, told)
 
         return denoise(windows, x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
 
@@ -61,6 +65,14 @@ class EmbeddedModel:
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 
 
+def cut_rows(cond: list, frames: Tensor, total: int) -> list:
+    """A CONDITIONING with a row for each of `total` frames, for these frames only; any other as it is."""
+    return [
+        [rows.index_select(0, frames.to(rows.device)) if rows.shape[0] == total else rows, more]
+        for rows, more in cond
+    ]
+
+
 def _context(cond: list) -> Tensor:
     if len(cond) != 1 or set(cond[0][1]) - {"pooled_output"}:
         raise FramewrightError(
@@ -68,6 +80,42 @@ def _context(cond: list) -> Tensor:
             "one plain prompt, the rest needs ComfyUI"
         )
     return cond[0][0]
+
+
+@dataclass(frozen=True)
+class EmbeddedGuider:
+    """The guider's handle."""
+
+    guider: Guider
+
+    @property
+    def model(self) -> EmbeddedModel:
+        return cast(EmbeddedModel, self.guider.model)
+
+    def settings(self) -> Iterator[Tensor | str]:
+        yield f"cfg {self.guider.cfg}"
+        for cond in (self.guider.positive, self.guider.negative):
+            yield from (rows for rows, _ in cond)
+
+    def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "EmbeddedGuider":
+        index = torch.tensor(frames)
+        positive, negative = (
+            cut_rows(cond, index, total) for cond in (self.guider.positive, self.guider.negative)
+        )
+        model = replace(self.model, options={**self.model.options, **options})
+        return EmbeddedGuider(Guider(model, positive, negative, self.guider.cfg))
+
+    def sample(
+        self,
+        noise: Tensor,
+        latents: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        mask: Tensor,
+        seed: int,
+        told: Told,
+    ) -> Tensor:
+        return sample(self.guider, noise, sampler, sigmas, latents, mask, seed, told)
 
 
 class EmbeddedHandle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,22 @@ class FrameVideo:
     def get_components(self) -> Components:
         return self.components
 
+    def in_turn(self) -> Components:
+        """The same, with frames that need only stand being gone through."""
+        return self.components
+
     def get_dimensions(self) -> tuple[int, int]:
         return self.components.images.shape[2], self.components.images.shape[1]
 
     def get_bit_depth(self) -> int:
         return self.bit_depth
+
+
+class StreamedVideo(FrameVideo):
+    """A video whose frames are made as they are gone through."""
+
+    def get_components(self) -> Components:
+        return replace(self.components, images=self.components.images.whole())
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,9 @@ class FileVideo:
         if not frames:
             raise FramewrightError(f"video: {self.path.name} has no frame that can be read")
         return Components(torch.from_numpy(np.stack(frames)), rate, self._sound())
+
+    def in_turn(self) -> Components:
+        return self.get_components()
 
     def _sound(self) -> dict[str, Any] | None:
         with self._open() as container:
@@ -109,7 +123,7 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
 
 def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None = None) -> None:
     """The video as an H.264 file in the container of its suffix, with `metadata` as JSON texts."""
-    parts, ten_bit = video.get_components(), video.get_bit_depth() >= 10
+    parts, ten_bit = video.in_turn(), video.get_bit_depth() >= 10
     count, height, width = parts.images.shape[:3]
     if width % 2 or height % 2:
         raise FramewrightError(f"video: frames are {width} x {height}, H.264 takes even sizes only")

@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.pictures import frames_of, image
+from ..bridge.video import decode_video
 from ..pictures.sheet import contact_sheet
 from ..sampling.latents import empty_frames
 from .schema import schema
@@ -37,6 +38,29 @@ class EmptyFrames(io.ComfyNode):
         return io.NodeOutput({"samples": empty_frames(frames, width, height, ratio, vae.latent_channels)})
 
 
+class DecodeVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightDecodeVideo",
+            display_name="Decode Video",
+            category="Framewright/frames",
+            description="VAE Decode and Create Video in one, for long videos: frames are decoded a few "
+            "at a time while Save Video writes them, so that memory does not grow with their number.",
+            search_aliases=["vae decode", "streaming", "create video", "low memory"],
+            inputs=[
+                io.Latent.Input("samples", tooltip="The video's latents."),
+                io.Vae.Input("vae", tooltip="The model's."),
+                io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frames a second."),
+            ],
+            outputs=[io.Video.Output(display_name="VIDEO", tooltip="For Save Video.")],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict, vae: object, fps: float) -> io.NodeOutput:
+        return io.NodeOutput(decode_video(samples, vae, fps))
+
+
 class ContactSheet(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -66,4 +90,4 @@ class ContactSheet(io.ComfyNode):
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 
 
-NODES = [EmptyFrames, ContactSheet]
+NODES = [EmptyFrames, DecodeVideo, ContactSheet]

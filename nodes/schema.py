@@ -14,6 +14,7 @@ Positions = io.Custom("FRAMEWRIGHT_POSITIONS")
 Camera = io.Custom("FRAMEWRIGHT_CAMERA")
 Pattern = io.Custom("FRAMEWRIGHT_PATTERN")
 Windows = io.Custom("FRAMEWRIGHT_WINDOWS")
+Plan = io.Custom("FRAMEWRIGHT_PLAN")
 
 _KNOWN = {field.name for field in fields(io.Schema)}
 

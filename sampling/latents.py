@@ -1,5 +1,8 @@
 """Latents that sampling starts from."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,3 +20,43 @@ def empty_frames(frames: int, width: int, height: int, ratio: int, channels: int
                 f"(nearest: {max(1, round(side / ratio)) * ratio})"
             )
     return torch.zeros(frames, channels, height // ratio, width // ratio)
+
+
+def set_known(latent: dict[str, Any], known: Tensor, numbers: Sequence[int]) -> dict[str, Tensor]:
+    """A LATENT's samples [F, C, h, w] with `known` [N, C, h, w] among them, and a mask that paints the rest.
+
+    `numbers`: the frame of each, or of the first, which the others follow. What was known before stays so.
+    """
+    samples = latent["samples"]
+    if len(numbers) == 1:
+        numbers = range(numbers[0], numbers[0] + len(known))
+    if len(numbers) != len(known):
+        raise FramewrightError(
+            f"frames: {len(numbers)} numbers came for {len(known)} pictures, expected one, or one for each"
+        )
+    if max(numbers) >= len(samples) or len(set(numbers)) < len(numbers):
+        raise FramewrightError(
+            f"frames: {list(numbers)} came, expected different frames from 0 to {len(samples) - 1}"
+        )
+    if known.shape[1:] != samples.shape[1:]:
+        raise FramewrightError(
+            f"images: their latents are {list(known.shape[1:])}, those of the video "
+            f"{list(samples.shape[1:])}; add Upscale Image before it"
+        )
+    samples, given = samples.clone(), given_frames(samples, latent.get("noise_mask"))
+    samples[list(numbers)], given[list(numbers)] = known.to(samples), 1
+    return {"samples": samples, "noise_mask": frame_mask(given, samples)}
+
+
+def frame_mask(given: Tensor, latents: Tensor) -> Tensor:
+    """The mask [F, 1, h, w] by which samplers paint: 1 where a frame is to be made."""
+    return (1 - given.to(latents)).view(-1, 1, 1, 1).expand(-1, 1, *latents.shape[-2:]).contiguous()
+
+
+def given_frames(samples: Tensor, noise_mask: Tensor | None) -> Tensor:
+    """Which frames [F] of a LATENT are known, as 1: those of which its mask paints nothing."""
+    if noise_mask is None:
+        return torch.zeros(len(samples))
+    painted = noise_mask.reshape(-1, *noise_mask.shape[-2:]).flatten(1).any(1)
+    rounds = -(-len(samples) // len(painted))
+    return (~painted.repeat(rounds)[: len(samples)]).float()

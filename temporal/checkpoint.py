@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
-from .families import IN_UNETS, MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
+from .families import IN_UNETS, KNOWN_CONV, MOTION, NOT_MOTION, Family, base_of, family_of, table_lengths
 from .file_layers import file_layers
 from .key_layouts import animatediff_keys
 from .motion import MotionModel, MotionParams, TemporalLayers
@@ -30,7 +30,8 @@ Reader = Callable[[Path], Mapping[str, Tensor]]
 class MotionFile:
     """A motion model and what its file is: family, base, dtype, size in bytes, and what the file did not say.
 
-    `input_conv` is the weight [C, 9, 3, 3] of an input convolution that came along (PIA).
+    `input_conv` is the weight [C, 9, 3, 3] of an input convolution that came along (PIA); `known_conv`
+    [C, 5, 3, 3] of one on frames that are given (see `known_frames`).
     """
 
     model: TemporalLayers
@@ -39,6 +40,7 @@ class MotionFile:
     size: int
     notes: tuple[str, ...] = ()
     input_conv: Tensor | None = None
+    known_conv: Tensor | None = None
 
     @property
     def base(self) -> str:
@@ -106,6 +108,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     if family in IN_UNETS:
         return _of_unet(path.name, tensors, family, parts)
     conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
+    known = tensors.pop(KNOWN_CONV, None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
         tensors |= _tables(tensors)
@@ -118,8 +121,10 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
         notes.append(
             "the file holds an input convolution for a picture to begin from; Animate Image applies it"
         )
+    if known is not None:
+        notes.append("the module was trained to go on from frames that it is given; Long Video gives it them")
     named = "HotshotXL" if layout == "HotshotXL" else family.name
-    return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv)
+    return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv, known_conv=known)
 
 
 def _of_unet(name: str, tensors: Mapping[str, Tensor], family: Family, parts: Parts) -> MotionFile:

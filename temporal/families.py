@@ -8,6 +8,7 @@ from torch import Tensor
 from .slots import Site
 
 Tensors = Mapping[str, Tensor]
+KNOWN_CONV = "known_frames.weight"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ MOTION = (
     *IN_UNETS,
     Family("PIA", "conv_in.weight beside motion modules",
            lambda tensors: "conv_in.weight" in tensors and _has(".motion_modules.")(tensors)),
+    Family("frame-conditioned", "known_frames.weight beside motion modules",
+           lambda tensors: KNOWN_CONV in tensors and _has(".motion_modules.")(tensors)),
     Family("AnimateLCM", "motion modules without pos_encoder.pe", _animatediff(4, None, None)),
     Family("AnimateDiff v1", "four levels, 24 positions, no mid block", _animatediff(4, False, 24)),
     Family("AnimateDiff v2 (or AnimateAnyone)", "four levels, 32 positions, mid block",

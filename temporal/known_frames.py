@@ -1,11 +1,11 @@
 """Frames that a model is given to go on from, as channels of its input: their latents, and which they are.
 
 As in latent video diffusion (LVDM, He et al. 2022; mask and masked latents beside the noise). The
-convolution's part on the noise stays the image model's own; the rest is linear, one map a frame, made once,
-that is added to what the image model's convolution gives.
+convolution's part on the noise stays the image model's own; the rest is linear, and is added to what the
+image model's convolution gives.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,40 +14,61 @@ from torch import Tensor
 from ..errors import FramewrightError
 from .slots import NUMBERS
 
+KNOWN = "framewright_known"  # in transformer_options: the video's frames that are given, Known
+
+
+class Known(NamedTuple):
+    """`latents` [F, c, h, w] as the model takes them, and `given` [F], 1 where a frame is known, else 0.
+
+    `numbers` [F], rising: which frames of the video they are; needed where calls tell numbers of theirs.
+    """
+
+    latents: Tensor
+    given: Tensor
+    numbers: Tensor | None = None
+
 
 class KnownFrames:
     """What a host calls after each input block (its `input_block_patch`); acts after the first.
 
-    `weight` [C, 1 + c, 3, 3] on mask and latents; `latents` [F, c, h, w] of the video; `known` [F], 1 where a
-    frame is given, 0 where it is to be made.
+    `weight` [C, 1 + c, 3, 3] on mask and latents. The frames are those that the call tells of; in a call that
+    tells of none, none is known, and nothing is added.
     """
 
-    def __init__(self, weight: Tensor, latents: Tensor, known: Tensor) -> None:
-        if weight.ndim != 4 or weight.shape[1] != 1 + latents.shape[1]:
+    def __init__(self, weight: Tensor) -> None:
+        if weight.ndim != 4 or weight.shape[2:] != (3, 3):
             raise FramewrightError(
                 f"motion: a convolution for known frames of {list(weight.shape)} came, expected "
-                f"[channels, {1 + latents.shape[1]}, 3, 3]"
+                "[channels, 1 + latent channels, 3, 3]"
             )
-        if known.shape != latents.shape[:1]:
-            raise FramewrightError(
-                f"known: {list(known.shape)} came for {latents.shape[0]} frames, expected one number a frame"
-            )
-        mask = known.to(latents).view(-1, 1, 1, 1)
-        given = torch.cat([mask.expand_as(latents[:, :1]), mask * latents], dim=1)
-        self._added = F.conv2d(given, weight.to(given), padding=1)
+        self._weight = weight
 
     def __call__(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        if options["block"] != ("input", 0):
+        known: Known | None = options.get(KNOWN)
+        if options["block"] != ("input", 0) or known is None:
             return h
-        if h.shape[1:] != self._added.shape[1:]:
-            came, expected = (
-                f"{t.shape[1]} channels of {t.shape[-1]}×{t.shape[-2]}" for t in (h, self._added)
-            )
-            raise FramewrightError(f"known frames: {expected} were given, the model has {came}")
-        numbers = options.get(NUMBERS)
-        added = self._added if numbers is None else self._added[numbers.to(self._added.device)]
-        if h.shape[0] % added.shape[0]:
+        latents, given, held = known
+        if given.shape != latents.shape[:1]:
             raise FramewrightError(
-                f"known frames: a batch of {h.shape[0]} came, expected a multiple of {added.shape[0]} frames"
+                f"known frames: {list(given.shape)} numbers came for {latents.shape[0]} frames, expected one "
+                "each"
             )
-        return h + added.to(h).repeat(h.shape[0] // added.shape[0], 1, 1, 1)
+        if held is not None and (numbers := options.get(NUMBERS)) is not None:
+            rows = torch.searchsorted(held, numbers.to(held))
+            latents, given = latents[rows], given[rows]
+        came, expected = (1 + latents.shape[1], *latents.shape[2:]), (self._weight.shape[1], *h.shape[2:])
+        if came != expected or h.shape[1] != self._weight.shape[0]:
+            raise FramewrightError(
+                f"known frames: latents of {list(latents.shape[1:])} came, the motion module and the "
+                f"model take [{expected[0] - 1}, {expected[1]}, {expected[2]}] in "
+                f"{self._weight.shape[0]} channels"
+            )
+        if h.shape[0] % latents.shape[0]:
+            raise FramewrightError(
+                f"known frames: a batch of {h.shape[0]} came, expected a multiple of "
+                f"{latents.shape[0]} frames"
+            )
+        mask = given.to(h).view(-1, 1, 1, 1)
+        seen = torch.cat([mask.expand(-1, -1, *h.shape[2:]), mask * latents.to(h)], dim=1)
+        added = F.conv2d(seen, self._weight.to(h), padding=1)
+        return h + added.repeat(h.shape[0] // added.shape[0], 1, 1, 1)

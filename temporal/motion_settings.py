@@ -95,8 +95,11 @@ class AppliedMotion:
         settings: MotionSettings,
         low_rank: Sequence[Callable[[Site, int], LowRank]] = (),
         merging: Merging | None = None,
+        paced: bool = False,
     ) -> None:
+        """`paced`: a frame's place in the table is its number in the video, from the clip's first on."""
         self._model, self._settings, self._low_rank, self._merging = model, settings, low_rank, merging
+        self._paced = paced
 
     def __call__(self, site: Site, h: Tensor, options: dict[str, Any], where: str = LAYERS) -> Tensor:
         layer, strength = self._model.at(site, where), self._settings.at(site, options)
@@ -119,6 +122,17 @@ class AppliedMotion:
     def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
         """Rows of the position table for the frames that attend together."""
         places, length = options.get(POSITIONS), self._model.length
+        if self._paced and (numbers := options.get(NUMBERS)) is not None:
+            places = numbers[:frames] - numbers[:frames].min()
+            if (
+                self._settings.positions is None
+                and length is not None
+                and (last := int(places.max())) >= length
+            ):
+                raise FramewrightError(
+                    f"frames: a clip of frames up to {last} apart came, the motion module has positions 0 to "
+                    f"{length - 1}"
+                )
         if self._settings.positions is None:
             self._model.check_frames(frames)
             return places

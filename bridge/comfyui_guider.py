@@ -1,0 +1,112 @@
+"""A GUIDER of ComfyUI, for parts of a video."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import comfy.model_management as management
+import comfy.sample
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from .comfyui_windows import cut_rows
+from .host import Told
+
+
+class ComfyGuider:
+    """The handle of whatever guider derives from the host's own CFGGuider."""
+
+    def __init__(self, guider: Any) -> None:
+        self.guider = guider
+
+    @property
+    def model(self) -> Any:
+        return self.guider.model_patcher
+
+    def settings(self) -> Iterator[Tensor | str]:
+        plain = {
+            key: value for key, value in vars(self.guider).items() if isinstance(value, str | float | int)
+        }
+        yield f"{type(self.guider).__qualname__} {sorted(plain.items())}"
+        for name, conds in sorted(self.guider.original_conds.items()):
+            yield name
+            for cond in conds:
+                yield from _told(cond)
+
+    def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "ComfyGuider":
+        index, one = torch.tensor(frames), copy.copy(self.guider)
+        one.model_patcher = self.guider.model_patcher.clone()
+        one.model_options = one.model_patcher.model_options
+        one.model_options["transformer_options"].update(options)
+        one.original_conds = {
+            name: [_part(cond, total, index) for cond in conds]
+            for name, conds in self.guider.original_conds.items()
+        }
+        return ComfyGuider(one)
+
+    def sample(
+        self,
+        noise: Tensor,
+        latents: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        mask: Tensor,
+        seed: int,
+        told: Told,
+    ) -> Tensor:
+        return self.guider.sample(
+            noise, comfy.sample.fix_empty_latent_channels(self.model, latents), sampler, sigmas,
+            denoise_mask=mask, callback=told, disable_pbar=True, seed=seed,
+        ).to("cpu", torch.float32)  # fmt: skip
+
+
+def _told(cond: Any) -> Iterator[Tensor | str]:
+    """The tensors, numbers and names in a condition, however deep; not what is new in every run."""
+    if isinstance(cond, Tensor):
+        yield cond
+    elif isinstance(cond, str | float | int):
+        yield repr(cond)
+    elif isinstance(cond, dict):
+        for key in sorted(cond, key=str):
+            if key != "uuid":
+                yield str(key)
+                yield from _told(cond[key])
+    elif isinstance(cond, list | tuple):
+        for value in cond:
+            yield from _told(value)
+    elif hasattr(cond, "cond_hint_original"):  # a ControlNet
+        yield from _told([cond.cond_hint_original, cond.strength, cond.timestep_percent_range])
+        yield from _told(cond.previous_controlnet)
+
+
+def _part(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
+    cut = cut_rows(cond, total, frames)
+    if cond.get("control") is not None:
+        cut["control"] = _control(cond["control"], total, frames)
+    return cut
+
+
+def _control(control: Any, total: int, frames: Tensor) -> Any:
+    """A ControlNet and those before it, with the hints of these frames."""
+    one = control.copy()
+    hint = control.cond_hint_original
+    if isinstance(hint, Tensor) and hint.shape[0] == total:
+        one.cond_hint_original = hint.index_select(0, frames.to(hint.device))
+    if control.previous_controlnet is not None:
+        one.previous_controlnet = _control(control.previous_controlnet, total, frames)
+    return one
+
+
+def progress(guider: ComfyGuider, total: int) -> Any:
+    """The host's bar, with the preview that its users have chosen."""
+    bar = comfy.utils.ProgressBar(total)
+    previewer = latent_preview.get_previewer(guider.model.load_device, guider.model.model.latent_format)
+
+    def told(value: int, x0: Tensor) -> None:
+        management.throw_exception_if_processing_interrupted()
+        picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
+        bar.update_absolute(value, total, picture)
+
+    return told

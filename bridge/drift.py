@@ -1,0 +1,19 @@
+"""What a plot of a long video shows."""
+
+import numpy as np
+
+from ..demo.agreement import agreement, subject_of
+from ..demo.world import FRAMES
+from ..pictures.drift import sharpness
+
+
+def drift_curves(frames: np.ndarray, prompt: str) -> list[tuple[str, np.ndarray, float]]:
+    """Name, values [F] and highest value of each curve, of frames [F, H, W, 3] in 0..1.
+
+    `prompt`: of the shapes world, or empty.
+    """
+    curves = []
+    if prompt.strip():
+        curves.append(("agreement with the prompt", agreement(frames, subject_of(prompt)), 1.0))
+    sharp = sharpness(frames)
+    return [*curves, ("sharpness, 1 at the beginning", sharp / max(sharp[:FRAMES].mean(), 1e-9), 2.0)]

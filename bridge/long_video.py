@@ -1,0 +1,169 @@
+"""What nodes do with a long video's plan, in whichever host they run."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FramewrightError
+from ..sampling.latents import frame_mask, given_frames
+from ..sampling.long_plan import LongPlan, long_plan
+from ..sampling.long_video import Job, in_turn, make_video
+from ..sampling.segment_store import SegmentStore
+from ..temporal.known_frames import KNOWN, Known
+from ..temporal.slots import NUMBERS
+from .host import GuiderHandle, host
+
+_PROBE, _SAME = 64, 1e-3  # numbers that a model is known again by, and how far they may be off
+
+
+@dataclass(frozen=True)
+class PlanRule:
+    """How to plan a video of any number of frames; what the FRAMEWRIGHT_PLAN socket carries."""
+
+    kind: str
+    length: int
+    overlap: int
+
+    def plan(self, frames: int) -> LongPlan:
+        return long_plan(self.kind, frames, self.length, self.overlap)
+
+
+class LongVideo:
+    """A video to be sampled by a plan.
+
+    Everything that a segment depends on is taken from its frames' numbers and its own, so that it does not
+    matter who makes it, or when.
+    """
+
+    def __init__(
+        self, rule: PlanRule, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]
+    ) -> None:
+        samples = latent["samples"]
+        if samples.ndim != 4:
+            raise FramewrightError(
+                f"latent_image: samples of {list(samples.shape)} came, expected "
+                "[frames, channels, height, width]"
+            )
+        if len(sigmas) < 2:
+            raise FramewrightError(f"sigmas: {len(sigmas)} noise levels came, expected at least 2")
+        self.plan = rule.plan(len(samples))
+        self.latents = samples.to("cpu", torch.float32)
+        self.given = given_frames(samples, latent.get("noise_mask"))
+        self._noise = noise.generate_noise(latent)
+        self._seed, self._sampler, self._sigmas = noise.seed, sampler, sigmas
+        self.guider: GuiderHandle = host().guider(guider)
+        self.steps = len(sigmas) - 1
+
+    def make(self, job: Job, told: Any = None) -> Tensor:
+        """A segment's latents [L, C, h, w]."""
+        return self._sample(job, self._sigmas, told or (lambda *_: None))
+
+    def _sample(self, job: Job, sigmas: Tensor, told: Any) -> Tensor:
+        numbers = torch.tensor(job.frames)
+        shown = host().handle(self.guider.model).latent_in(job.latents)
+        options = {NUMBERS: numbers, KNOWN: Known(shown, job.given, numbers)}
+        guider = self.guider.part(job.frames, len(self.latents), options)
+        seed = (self._seed + job.number) % 2**64
+        mask = frame_mask(job.given, job.latents)
+        return guider.sample(self._noise[numbers], job.latents, self._sampler, sigmas, mask, seed, told)
+
+    def fingerprint(self) -> str:
+        """What the video is to be, but for the model's weights."""
+        told = hashlib.sha256()
+        for part in self._parts():
+            told.update(part.encode() if isinstance(part, str) else _bytes(part))
+        return told.hexdigest()[:16]
+
+    def _parts(self) -> Iterator[Tensor | str]:
+        function = getattr(self._sampler, "sampler_function", self._sampler)
+        yield f"{self.plan} {self._seed} {getattr(function, '__name__', function)} "
+        yield repr(sorted(getattr(self._sampler, "extra_options", {}).items()))
+        yield from (self.latents, self.given, self._noise, self._sigmas)
+        yield from self.guider.settings()
+
+    def probe(self) -> list[float]:
+        """A few numbers of what the model first makes of the first segment."""
+        frames = self.plan.segments[0].frames
+        index = list(frames)
+        first = self._sample(
+            Job(0, frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
+        )
+        return [float(part.mean()) for part in first.flatten().tensor_split(_PROBE)]
+
+
+def sample_long_video(video: LongVideo, name: str) -> tuple[Tensor, str]:
+    """Latents [F, C, h, w] and a line on what was taken up from an earlier run of this name."""
+    store, line = _open(video, name)
+    plan = video.plan
+    show = host().progress(video.guider, len(plan.segments) * video.steps)
+
+    def make(job: Job) -> Tensor:
+        return video.make(job, lambda step, x0, x, steps: show(job.number * video.steps + step + 1, x0))
+
+    return make_video(plan, video.latents, video.given, store, in_turn(make)), line
+
+
+def _open(video: LongVideo, name: str) -> tuple[SegmentStore, str]:
+    """The folder of this very plan under the name; others of that name stay as they are."""
+    if not re.fullmatch(r"[\w][\w .-]{0,99}", name):
+        raise FramewrightError(f"name: {name!r} came, expected letters, digits, spaces, dots, _ and -")
+    fingerprint, probe, number = video.fingerprint(), video.probe(), 1
+    under = host().output_folder() / name
+    others = len(list(under.glob("*/plan.json")))
+    while True:
+        folder = under / (fingerprint if number == 1 else f"{fingerprint}-{number}")
+        store = SegmentStore(folder, folder.name)
+        known = _read(folder / "plan.json")
+        if known is None:
+            _write(folder / "plan.json", probe)
+            break
+        if len(known) == len(probe) and _near(known, probe):
+            break
+        number += 1
+    segments = len(video.plan.segments)
+    if done := store.finished():
+        return store, f"{done} of {segments} segments were finished by an earlier run in {folder}"
+    if number > 1:
+        return store, f"the model is another than in the earlier run of this plan; begins anew in {folder}"
+    if others:
+        return (
+            store,
+            f"the plan is another than in the {others} earlier of this name; begins anew in {folder}",
+        )
+    return store, f"{segments} segments, kept in {folder}"
+
+
+def _near(known: list[float], probe: list[float]) -> bool:
+    largest = max(map(abs, probe), default=0.0)
+    return all(abs(a - b) <= _SAME * largest for a, b in zip(known, probe, strict=True))
+
+
+def _read(path: Path) -> list[float] | None:
+    try:
+        return json.loads(path.read_text())["probe"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise FramewrightError(
+            f"name: {path} is damaged ({error}); delete its folder, or give another name"
+        ) from error
+
+
+def _write(path: Path, probe: list[float]) -> None:
+    part = path.with_suffix(".part")
+    try:
+        part.write_text(json.dumps({"probe": probe}))
+        part.replace(path)
+    except OSError as error:
+        raise FramewrightError(f"name: {path} cannot be written: {error.strerror}") from error
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().float().numpy().tobytes()

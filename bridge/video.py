@@ -1,0 +1,48 @@
+"""A VIDEO that is decoded as it is written, so that a long one takes no more memory than a short one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FramewrightError
+from .host import host
+
+AT_ONCE = 16  # frames
+
+
+class StreamedFrames:
+    """Stands for an IMAGE [F, H, W, 3] where it is gone through frame by frame; decodes a few at a time."""
+
+    def __init__(self, vae: Any, latents: Tensor) -> None:
+        self._vae, self._latents = vae, latents
+        self._around = getattr(vae, "frames_around", 0)  # frames on either side that a frame depends on
+        height, width = (side * vae.spacial_compression_decode() for side in latents.shape[-2:])
+        self.shape = (len(latents), height, width, 3)
+
+    def __len__(self) -> int:
+        return len(self._latents)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for first in range(0, len(self), AT_ONCE):
+            yield from self[first : first + AT_ONCE]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        first, end, _ = frames.indices(len(self))
+        begin = max(0, first - self._around)
+        decoded = self._vae.decode(self._latents[begin : end + self._around])
+        return decoded[first - begin : end - begin]
+
+    def whole(self) -> Tensor:
+        return torch.cat([self[first : first + AT_ONCE] for first in range(0, len(self), AT_ONCE)])
+
+
+def decode_video(samples: dict[str, Any], vae: Any, fps: float) -> Any:
+    """A VIDEO of a LATENT's frames [F, C, h, w], which is decoded where it is saved."""
+    latents = samples["samples"]
+    if latents.ndim != 4:
+        raise FramewrightError(
+            f"samples: latents of {list(latents.shape)} came, expected [frames, channels, height, width]"
+        )
+    return host().video(StreamedFrames(vae, latents), fps)
