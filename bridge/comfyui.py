@@ -19,6 +19,8 @@ from .comfyui_demo import demo_model
 from .comfyui_guider import ComfyGuider, progress
 from .comfyui_model import ComfyModel, attention
 from .comfyui_video import StreamedVideo
+from .comfyui_worker import start
+from .host import Start
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
 LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
@@ -35,8 +37,11 @@ class ComfyHost:
     def guider(self, guider: Any) -> ComfyGuider:
         return ComfyGuider(guider)
 
-    def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor], None]:
+    def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor | None], None]:
         return progress(guider, total)
+
+    def worker(self, prompt: dict[str, Any]) -> Start:
+        return lambda environment, folder: start(prompt, environment, folder)
 
     def parts(self) -> Parts:
         return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device(), casts=True)

@@ -104,9 +104,10 @@ def progress(guider: ComfyGuider, total: int) -> Any:
     bar = comfy.utils.ProgressBar(total)
     previewer = latent_preview.get_previewer(guider.model.load_device, guider.model.model.latent_format)
 
-    def told(value: int, x0: Tensor) -> None:
+    def told(value: int, x0: Tensor | None) -> None:
         management.throw_exception_if_processing_interrupted()
-        picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
+        seen = previewer is not None and x0 is not None
+        picture = previewer.decode_latent_to_preview_image("JPEG", x0) if seen else None
         bar.update_absolute(value, total, picture)
 
     return told

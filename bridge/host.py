@@ -1,6 +1,7 @@
 """What nodes ask of the host they run in: ComfyUI (this folder) or the built-in one (`embedded`)."""
 
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
 
 InputPatch = Callable[[Tensor, dict[str, Any]], Tensor]  # (activations, transformer_options)
+Start = Callable[[Mapping[str, str], Path], subprocess.Popen]  # (environment, folder of its own)
 Told = Callable[[int, Tensor, Tensor, int], None]  # (step, x0, x, steps)
 
 
@@ -88,10 +90,13 @@ class GuiderHandle(Protocol):
 class Host(Protocol):
     def guider(self, guider: Any) -> GuiderHandle: ...
 
-    def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor], None]:
+    def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor | None], None]:
         """Shows how many of all steps are done, with the picture that the latents are coming to."""
 
     def handle(self, model: Any) -> ModelHandle: ...
+
+    def worker(self, prompt: dict[str, Any]) -> Start:
+        """What starts a process of the same host that runs a prompt."""
 
     def parts(self) -> Parts: ...
 

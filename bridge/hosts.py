@@ -110,7 +110,7 @@ def serve(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="framewright-")))
         folder = folder.resolve()
         _furnish(folder, pack)
-        port = _free_port()
+        port = free_port()
         command = [str(host.python), "main.py", "--port", str(port), "--base-directory", str(folder)]
         # The database's default place is inside the checkout, whatever the base directory is.
         command += ["--database-url", f"sqlite:///{folder / 'user' / 'comfyui.db'}"]
@@ -159,7 +159,7 @@ def _environment(host: Host, folder: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(templates.parent)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

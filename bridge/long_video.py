@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from torch import Tensor
 from ..errors import FramewrightError
 from ..sampling.latents import frame_mask, given_frames
 from ..sampling.long_plan import LongPlan, long_plan
-from ..sampling.long_video import Job, in_turn, make_video
+from ..sampling.long_video import Job, Workers, in_turn, make_video
 from ..sampling.segment_store import SegmentStore
 from ..temporal.known_frames import KNOWN, Known
 from ..temporal.slots import NUMBERS
 from .host import GuiderHandle, host
 
+# From a fingerprint and what hears of steps done, workers for as long as a `with` block lasts.
+MakePool = Callable[[str, Callable[[int], None]], AbstractContextManager[Workers]]
 _PROBE, _SAME = 64, 1e-3  # numbers that a model is known again by, and how far they may be off
 
 
@@ -98,16 +101,26 @@ class LongVideo:
         return [float(part.mean()) for part in first.flatten().tensor_split(_PROBE)]
 
 
-def sample_long_video(video: LongVideo, name: str) -> tuple[Tensor, str]:
-    """Latents [F, C, h, w] and a line on what was taken up from an earlier run of this name."""
+def sample_long_video(video: LongVideo, name: str, pool: MakePool | None = None) -> tuple[Tensor, str]:
+    """Latents [F, C, h, w] and a line on what was taken up from an earlier run of this name.
+
+    `pool` makes workers of a fingerprint and of a function that hears of their steps; without one, segments
+    are made one after another in this process.
+    """
     store, line = _open(video, name)
-    plan = video.plan
-    show = host().progress(video.guider, len(plan.segments) * video.steps)
+    show = host().progress(video.guider, len(video.plan.segments) * video.steps)
+    done = store.finished() * video.steps
+
+    def stepped(steps: int, x0: Tensor | None = None) -> None:
+        nonlocal done
+        done += steps
+        show(done, x0)
 
     def make(job: Job) -> Tensor:
-        return video.make(job, lambda step, x0, x, steps: show(job.number * video.steps + step + 1, x0))
+        return video.make(job, lambda step, x0, x, steps: stepped(1, x0))
 
-    return make_video(plan, video.latents, video.given, store, in_turn(make)), line
+    with nullcontext(in_turn(make)) if pool is None else pool(video.fingerprint(), stepped) as workers:
+        return make_video(video.plan, video.latents, video.given, store, workers), line
 
 
 def _open(video: LongVideo, name: str) -> tuple[SegmentStore, str]:

@@ -1,6 +1,9 @@
 """The built-in host, as nodes see it."""
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..bridge.host import Start
 from ..demo import files
 from ..demo.text import WordEncoder
 from ..demo.vae import FrameVAE, SmallVAE
@@ -20,6 +24,7 @@ from .sampling import Guider
 from .schedules import NoiseSchedule
 from .video import Components, StreamedVideo
 
+RUN = Path(__file__).resolve().parent.parent / "run.py"
 FRAMES_AT_ONCE = 32  # through the VAE
 
 
@@ -35,8 +40,22 @@ class EmbeddedHost:
     def guider(self, guider: Guider) -> EmbeddedGuider:
         return EmbeddedGuider(guider)
 
-    def progress(self, guider: Any, total: int) -> Callable[[int, Tensor], None]:
+    def progress(self, guider: Any, total: int) -> Callable[[int, Tensor | None], None]:
         return lambda value, _: report(value, total)
+
+    def worker(self, prompt: dict[str, Any]) -> Start:
+        inputs = current().input.resolve()
+
+        def start(environment: Mapping[str, str], folder: Path) -> subprocess.Popen:
+            graph = folder / "graph.json"
+            graph.write_text(json.dumps(prompt))
+            command = [sys.executable, str(RUN), str(graph), "--input", str(inputs), "--out", str(folder)]
+            with (folder / "log").open("wb") as said:
+                return subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+                )
+
+        return start
 
     def parts(self) -> Parts:
         return Parts()

@@ -10,6 +10,7 @@ from ..bridge.drift import drift_curves
 from ..bridge.long_video import LongVideo, PlanRule, sample_long_video
 from ..bridge.pictures import frames_of, image
 from ..bridge.windows import frame_numbers
+from ..bridge.workers import processes, serve, serving
 from ..errors import FramewrightError
 from ..pictures.drift import drift_plot
 from ..pictures.plan_chart import plan_chart
@@ -127,17 +128,25 @@ class SampleLongVideo(io.ComfyNode):
                 Plan.Input("plan", tooltip="From Long Video Plan."),
                 io.String.Input("name", default="long video",
                                 tooltip="Folder in the output folder, for the finished segments."),
+                io.Int.Input("workers", default=0, min=0, max=64, optional=True,
+                             tooltip="0: this process makes all segments. More: that many processes make "
+                             "them side by side, each with a model of its own, on a GPU of its own where "
+                             "there are several."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The video's latents.")],
         )  # fmt: skip
 
     @classmethod
     def execute(
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any],
-        plan: PlanRule, name: str,
+        plan: PlanRule, name: str, workers: int = 0,
     ) -> io.NodeOutput:  # fmt: skip
         video = LongVideo(plan, noise, guider, sampler, sigmas, latent_image)
-        samples, line = sample_long_video(video, name)
+        if serving():
+            serve(video)
+        pool = processes(cls.hidden.prompt, cls.hidden.unique_id, workers) if workers else None
+        samples, line = sample_long_video(video, name, pool)
         return io.NodeOutput({**latent_image, "samples": samples}, ui=ui.PreviewText(line))
 
 
