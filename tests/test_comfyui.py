@@ -57,7 +57,8 @@ def tapped(workflow: Path, info: dict) -> dict:
     page = load(workflow)
     prompt = to_prompt(page, info)
     if workflow.stem != WHOLE:
-        samplers = [key for key, node in prompt.items() if node["class_type"] == "KSampler"]
+        timed = ("KSampler", "BasicScheduler")
+        samplers = [key for key, node in prompt.items() if node["class_type"] in timed]
         prompt = set_inputs(prompt, [f"{key}.steps={STEPS}" for key in samplers], info)
     for key in [key for key, node in prompt.items() if node["class_type"] == "VAEDecode"]:
         prompt[f"tap{key}"] = {
