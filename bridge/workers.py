@@ -101,8 +101,9 @@ class Worker:
             self._connection = self._connected(folder, bytes.fromhex(key), stop)
             told = self._connection.recv_bytes().decode()
         except (OSError, EOFError, AuthenticationError) as error:
+            end = self._end(error)
             self.close()
-            raise WorkerLost(self._end(error)) from error
+            raise WorkerLost(end) from error
         if told != fingerprint:
             self.close()
             raise FramewrightError(
