@@ -43,8 +43,12 @@ def start(prompt: dict[str, Any], environment: Mapping[str, str], folder: Path) 
         except FramewrightError:
             time.sleep(0.2)
             continue
-        with client:
-            client.queue(prompt)
+        try:
+            with client:
+                client.queue(prompt)
+        except FramewrightError:
+            process.kill()
+            raise
         break
     return process
 

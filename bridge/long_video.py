@@ -19,7 +19,7 @@ from ..sampling.long_video import Job, Workers, in_turn, make_video
 from ..sampling.segment_store import SegmentStore
 from ..temporal.known_frames import KNOWN, Known
 from ..temporal.slots import NUMBERS
-from .host import GuiderHandle, host
+from .host import GuiderHandle, Told, host
 
 # From a fingerprint and what hears of steps done, workers for as long as a `with` block lasts.
 MakePool = Callable[[str, Callable[[int], None]], AbstractContextManager[Workers]]
@@ -64,11 +64,11 @@ class LongVideo:
         self.guider: GuiderHandle = host().guider(guider)
         self.steps = len(sigmas) - 1
 
-    def make(self, job: Job, told: Any = None) -> Tensor:
+    def make(self, job: Job, told: Told) -> Tensor:
         """A segment's latents [L, C, h, w]."""
-        return self._sample(job, self._sigmas, told or (lambda *_: None))
+        return self._sample(job, self._sigmas, told)
 
-    def _sample(self, job: Job, sigmas: Tensor, told: Any) -> Tensor:
+    def _sample(self, job: Job, sigmas: Tensor, told: Told) -> Tensor:
         numbers = torch.tensor(job.frames)
         shown = host().handle(self.guider.model).latent_in(job.latents)
         options = {NUMBERS: numbers, KNOWN: Known(shown, job.given, numbers)}

@@ -54,9 +54,18 @@ def frame_mask(given: Tensor, latents: Tensor) -> Tensor:
 
 
 def given_frames(samples: Tensor, noise_mask: Tensor | None) -> Tensor:
-    """Which frames [F] of a LATENT are known, as 1: those of which its mask paints nothing."""
+    """Which frames [F] of a LATENT are known, as 1: those of which its mask paints nothing.
+
+    Raises where a frame is painted in part.
+    """
     if noise_mask is None:
         return torch.zeros(len(samples))
-    painted = noise_mask.reshape(-1, *noise_mask.shape[-2:]).flatten(1).any(1)
+    pixels = noise_mask.reshape(-1, *noise_mask.shape[-2:]).flatten(1)
+    painted = pixels.any(1)
+    if bool((pixels[painted] != 1).any()):
+        raise FramewrightError(
+            "latent_image: a mask over a part of its frames came, expected 1 all over a frame that is to be "
+            "made and 0 all over one that is known"
+        )
     rounds = -(-len(samples) // len(painted))
     return (~painted.repeat(rounds)[: len(samples)]).float()

@@ -30,3 +30,28 @@ def text_to_video(frames: int = 4, steps: int = 2, text: str = "a red circle mov
             "video": ["video", 0], "filename_prefix": "clip", "format": "mp4", "codec": "h264"}),
     }  # fmt: skip
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+
+
+def long_video(workers: int) -> Prompt:
+    """25 frames in a hierarchy of 4 segments."""
+    nodes = {
+        "model": ("FramewrightLoadDemoModel", {}),
+        "prompt": ("FramewrightDemoPrompt", {"words": ["model", 1], "text": "a red circle moving right"}),
+        "motion": ("FramewrightLoadMotionModule", {"name": "demo known frames"}),
+        "moving": ("FramewrightApplyMotionModule", {"model": ["model", 0], "motion": ["motion", 0]}),
+        "noise": ("RandomNoise", {"noise_seed": 3}),
+        "guider": ("CFGGuider", {
+            "model": ["moving", 0], "positive": ["prompt", 0], "negative": ["prompt", 0], "cfg": 1.0}),
+        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "sigmas": ("BasicScheduler", {
+            "model": ["moving", 0], "scheduler": "karras", "steps": 2, "denoise": 1.0}),
+        "frames": ("FramewrightEmptyFrames", {
+            "vae": ["model", 2], "width": 64, "height": 64, "frames": 25}),
+        "plan": ("FramewrightLongVideoPlan", {"kind": "hierarchy", "length": 9, "overlap": 0}),
+        "long": ("FramewrightSampleLongVideo", {
+            "noise": ["noise", 0], "guider": ["guider", 0], "sampler": ["sampler", 0],
+            "sigmas": ["sigmas", 0], "latent_image": ["frames", 0], "plan": ["plan", 0], "name": "video",
+            "workers": workers}),
+        "end": ("PreviewAny", {"source": ["long", 0]}),
+    }  # fmt: skip
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}

@@ -17,6 +17,7 @@ from framewright.embedded.execute import Cache, run
 from framewright.embedded.folders import Folders
 from framewright.embedded.registry import Registry
 from framewright.embedded.workflow import load, set_inputs, to_prompt
+from framewright.tests.graphs import long_video
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,3 +142,16 @@ def test_the_hosts_error_is_ours(host_server: Server) -> None:
 
     with Client(host_server.url) as client, pytest.raises(FramewrightError, match="unknown word 'crimson'"):
         client.follow(client.queue(json.loads(json.dumps(text_to_video(text="a crimson circle")))))
+
+
+def test_a_worker_of_the_host_makes_the_frames_of_the_host(host_server: Server) -> None:
+    made = []
+    for workers in (0, 1):
+        prompt = long_video(workers)
+        prompt["long"]["inputs"]["name"] = f"by {workers} workers"
+        with Client(host_server.url) as client:
+            client.follow(client.queue(prompt))
+        folder = host_server.folder / "output" / f"by {workers} workers"
+        made.append([load_file(path)["latents"] for path in sorted(folder.rglob("segment_*"))])
+    assert len(made[0]) == len(made[1]) == 4
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*made, strict=True))

@@ -139,6 +139,9 @@ def test_masks_say_which_frames_are_known() -> None:
     assert given_frames(latents, mask[:, None]).tolist() == [0, 0, 1, 0, 0, 0]
     assert given_frames(latents, torch.zeros(1, 4, 4)).tolist() == [1] * 6
     assert given_frames(latents, None).tolist() == [0] * 6
+    mask[4, :8] = 0
+    with pytest.raises(FramewrightError, match="a mask over a part of its frames"):
+        given_frames(latents, mask)
     assert frame_mask(torch.tensor([1.0, 0, 0, 0, 0, 0]), latents)[:2].flatten(1).mean(1).tolist() == [0, 1]
 
 

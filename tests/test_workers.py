@@ -12,38 +12,14 @@ from framewright.embedded.core import registry
 from framewright.embedded.execute import Cache, run
 from framewright.embedded.folders import Folders
 from framewright.errors import FramewrightError
+from framewright.tests.graphs import long_video
 from safetensors.torch import load_file
 
 CLOSE = 1e-4  # processes with other numbers of threads round differently
 
 
-def prompt(count: int) -> dict:
-    """25 frames in a hierarchy of 4 segments."""
-    nodes = {
-        "model": ("FramewrightLoadDemoModel", {}),
-        "prompt": ("FramewrightDemoPrompt", {"words": ["model", 1], "text": "a red circle moving right"}),
-        "motion": ("FramewrightLoadMotionModule", {"name": "demo known frames"}),
-        "moving": ("FramewrightApplyMotionModule", {"model": ["model", 0], "motion": ["motion", 0]}),
-        "noise": ("RandomNoise", {"noise_seed": 3}),
-        "guider": ("CFGGuider", {
-            "model": ["moving", 0], "positive": ["prompt", 0], "negative": ["prompt", 0], "cfg": 1.0}),
-        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
-        "sigmas": ("BasicScheduler", {
-            "model": ["moving", 0], "scheduler": "karras", "steps": 2, "denoise": 1.0}),
-        "frames": ("FramewrightEmptyFrames", {
-            "vae": ["model", 2], "width": 64, "height": 64, "frames": 25}),
-        "plan": ("FramewrightLongVideoPlan", {"kind": "hierarchy", "length": 9, "overlap": 0}),
-        "long": ("FramewrightSampleLongVideo", {
-            "noise": ["noise", 0], "guider": ["guider", 0], "sampler": ["sampler", 0],
-            "sigmas": ["sigmas", 0], "latent_image": ["frames", 0], "plan": ["plan", 0], "name": "video",
-            "workers": count}),
-        "end": ("PreviewAny", {"source": ["long", 0]}),
-    }  # fmt: skip
-    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
-
-
 def segments(out: Path, count: int) -> dict[str, torch.Tensor]:
-    run(prompt(count), registry(), Folders(out, out, out / "temp"), Cache())
+    run(long_video(count), registry(), Folders(out, out, out / "temp"), Cache())
     return {path.name: load_file(path)["latents"] for path in out.rglob("segment_*.safetensors")}
 
 
@@ -76,7 +52,7 @@ def test_two_processes_make_the_frames_of_one_though_one_is_killed(
 
 
 def test_workers_that_never_come_up_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = prompt(1)
+    broken = long_video(1)
     monkeypatch.setattr(workers, "graph_to", lambda given, key: {"a": {"class_type": "None", "inputs": {}}})
     with pytest.raises(
         FramewrightError, match="segment 0 was tried 3 times, each time its worker was lost: .*None"
@@ -85,7 +61,7 @@ def test_workers_that_never_come_up_are_told_of(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_worker_runs_no_more_of_the_graph_than_it_needs() -> None:
-    given = prompt(2)
+    given = long_video(2)
     kept = graph_to(given, "guider")
     assert kept.keys() == {"model", "prompt", "motion", "moving", "guider", "framewright_end"}
     assert kept["framewright_end"]["inputs"]["source"] == ["guider", 0]
