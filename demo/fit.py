@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 CHECKPOINT_SECONDS = 60
+STEP_SECONDS = 300  # no step takes longer to draw
 EMA = 0.998
 READ_EVERY = 10  # steps; to read a loss is to wait for the device
 Drawn = TypeVar("Drawn")
@@ -69,9 +70,11 @@ class _Steps(Dataset[Drawn], Generic[Drawn]):
 
     def ahead(self) -> "DataLoader[Drawn]":
         """The steps in order; for a GPU, drawn ahead by all the CPU's cores."""
-        workers = 0 if self._run.device == "cpu" else _cores()
+        if self._run.device == "cpu":
+            return DataLoader(self, batch_size=None, collate_fn=_as_it_is)
+        cv2.setNumThreads(1)  # here: in a fork of a process whose OpenCV has threads, this call never ends
         return DataLoader(
-            self, batch_size=None, collate_fn=_as_it_is, num_workers=workers, worker_init_fn=_one_core
+            self, batch_size=None, collate_fn=_as_it_is, num_workers=_cores(), timeout=STEP_SECONDS
         )
 
 
@@ -81,10 +84,6 @@ def _cores() -> int:
 
 def _as_it_is(drawn: Drawn) -> Drawn:
     return drawn
-
-
-def _one_core(_: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def _learning_rate(step: int, run: Run, peak: float) -> float:
