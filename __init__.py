@@ -2,11 +2,24 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .nodes import attention, camera, demo, frames, image, layers, long_video, motion, noise, windows
+from .nodes import (
+    attention,
+    camera,
+    demo,
+    frames,
+    image,
+    layers,
+    long_video,
+    motion,
+    noise,
+    prompts,
+    windows,
+)
 
 WEB_DIRECTORY = "./web"
 NODES = [
     *demo.NODES,
+    *prompts.NODES,
     *motion.NODES,
     *camera.NODES,
     *image.NODES,

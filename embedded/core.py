@@ -10,9 +10,21 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
     """Declares every node; from here on the nodes of this process run in the built-in host."""
     comfy_api.install()
     use(host or EmbeddedHost())
-    from ..nodes import attention, camera, demo, frames, image, layers, long_video, motion, noise, windows
+    from ..nodes import (
+        attention,
+        camera,
+        demo,
+        frames,
+        image,
+        layers,
+        long_video,
+        motion,
+        noise,
+        prompts,
+        windows,
+    )
     from . import nodes_files, nodes_sampling, nodes_video
 
-    ours = (demo, motion, camera, image, layers, attention, windows, noise, long_video, frames)
+    ours = (demo, prompts, motion, camera, image, layers, attention, windows, noise, long_video, frames)
     files = (*ours, nodes_sampling, nodes_files, nodes_video)
     return Registry(node for file in files for node in file.NODES)

@@ -55,7 +55,7 @@ class EmbeddedModel:
 
     def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
         count, batch = len(conds), x.shape[0]
-        context = torch.cat([_context(cond).expand(batch, -1, -1) for cond in conds])
+        context = torch.cat([_context(cond, batch).expand(batch, -1, -1) for cond in conds])
         levels = sigma.to(x).expand(batch)
         options = {**self.options, "cond_or_uncond": list(range(count)), "sigmas": levels, **told}
         times = self.schedule.timestep(levels).float().repeat(count)
@@ -73,13 +73,15 @@ def cut_rows(cond: list, frames: Tensor, total: int) -> list:
     ]
 
 
-def _context(cond: list) -> Tensor:
+def _context(cond: list, batch: int) -> Tensor:
     if len(cond) != 1 or set(cond[0][1]) - {"pooled_output"}:
         raise FramewrightError(
             "conditioning: combined, masked or controlled conditioning came; the built-in host takes "
             "one plain prompt, the rest needs ComfyUI"
         )
-    return cond[0][0]
+    if len(rows := cond[0][0]) not in (1, batch):
+        raise FramewrightError(f"conditioning: prompts for {len(rows)} frames came, expected for {batch}")
+    return rows
 
 
 @dataclass(frozen=True)

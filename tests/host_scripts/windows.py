@@ -113,6 +113,17 @@ tiny._fill(adapter)
 adapter = comfy.controlnet.T2IAdapter(adapter.eval(), 3, 8, "nearest-exact", device=CPU)
 cases["T2I-Adapter"] = (seventh := controlled(positive, hints, given=adapter), both(seventh))
 
+# Prompts over time and in regions, the masks of which may be of each frame.
+draw = torch.Generator().manual_seed(4)
+over_time = [[torch.randn(FRAMES, 5, 64, generator=draw), {}]]
+left = (torch.arange(64) < 32).float().expand(1, 64, 64)
+moving_mask = torch.stack([left[0].roll(6 * frame, 1) for frame in range(FRAMES)])
+cases["a prompt for each frame"] = (over_time, negative)
+cases["with a ControlNet"] = (eighth := controlled(over_time, hints), both(eighth))
+for name, mask in (("regions", left), ("regions that move", moving_mask)):
+    here, there = ({"mask": part, "mask_strength": 1.0} for part in (mask, 1 - mask))
+    cases[name] = ([[over_time[0][0], here], [longer[0][0], there]], negative)
+
 plain = sampled(model, positive, negative, FRAMES, **SMALL)
 for name, (yes, no) in cases.items():
     whole = sampled(model, yes, no, FRAMES, **SMALL)
@@ -120,6 +131,10 @@ for name, (yes, no) in cases.items():
     for schedule in ("standard", "looped", "batched") if name == "one" else ("uniform",):
         cut = in_windows(model, 5, 2, schedule)
         answer[f"{name}: {schedule}"] = close(sampled(cut, yes, no, FRAMES, **SMALL), whole)
+
+each = [[[row[None], {}]] for row in over_time[0][0]]
+alone = torch.cat([sampled(model, prompt, negative, FRAMES, **SMALL)[[i]] for i, prompt in enumerate(each)])
+answer["each frame is its own prompt's"] = close(sampled(model, over_time, negative, FRAMES, **SMALL), alone)
 
 # Each frame once a step, and each hint through the encoder once a render.
 seen: Counter[str] = Counter()
