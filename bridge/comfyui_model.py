@@ -8,7 +8,6 @@ from comfy.patcher_extension import CallbacksMP, PatcherInjection
 from torch import Tensor
 
 from ..sampling.window_plan import Windows
-from ..sampling.windows import StepWindows
 from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
@@ -106,9 +105,18 @@ class ComfyModel:
             self.model.set_model_attn1_replace(patch, kind, number)
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
+        earlier = self._handler
+        self._set_handler(WindowHandler(earlier.windows.then(windows, highest, lowest), earlier.hints_once))
+
+    def encode_hints_once(self) -> None:
+        self._set_handler(WindowHandler(self._handler.windows, hints_once=True))
+
+    @property
+    def _handler(self) -> WindowHandler:
         earlier = self.model.model_options.get("context_handler")
-        ranges = earlier.windows if isinstance(earlier, WindowHandler) else StepWindows()
-        handler = WindowHandler(ranges.then(windows, highest, lowest))
+        return earlier if isinstance(earlier, WindowHandler) else WindowHandler()
+
+    def _set_handler(self, handler: WindowHandler) -> None:
         self.model.model_options["context_handler"] = handler
         self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
 

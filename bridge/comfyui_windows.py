@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import comfy.model_management as management
 from comfy.context_windows import ContextHandlerABC
@@ -13,13 +13,16 @@ from ..sampling.windows import StepWindows, denoise, nearest_step
 from ..temporal.slots import FRAMES, NUMBERS
 from .comfyui_control import Hints, WindowControl
 
+NONE = StepWindows()
+
 
 class WindowHandler(ContextHandlerABC):
     """Called by the host wherever conditions are computed, so that every sampler and guider is covered."""
 
-    def __init__(self, windows: StepWindows) -> None:
+    def __init__(self, windows: StepWindows = NONE, hints_once: bool = False) -> None:
+        """hints_once: ControlNets go through it also where there are no windows (see `comfyui_control`)."""
         super().__init__()
-        self.windows, self._hints = windows, Hints()
+        self.windows, self.hints_once, self._hints = windows, hints_once, Hints()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WindowHandler":
         return self  # one for all clones, so that what it holds can be let go
@@ -31,7 +34,8 @@ class WindowHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> bool:
-        return self.windows.at(_level(timestep), x_in.shape[0]) is not None
+        controlled = any("control" in cond for one in conds for cond in one or ())
+        return self.windows.at(_level(timestep), len(x_in)) is not None or (self.hints_once and controlled)
 
     def get_resized_cond(
         self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None
@@ -50,8 +54,8 @@ class WindowHandler(ContextHandlerABC):
     ) -> list[Tensor]:
         options = model_options["transformer_options"]
         level = _level(timestep)
-        windows = cast(Windows, self.windows.at(level, x_in.shape[0]))
-        step = nearest_step(options.get("sample_sigmas"), level)
+        windows = self.windows.at(level, len(x_in)) or Windows(len(x_in), 0)
+        step = nearest_step(options.get("sample_sigmas"), level) if windows.moves else 0
         numbers = options.get(NUMBERS)  # where these frames are a part of a longer video
         controls, conds = self._controlled(conds, windows.plan(x_in.shape[0], step))
 

@@ -58,6 +58,9 @@ class ModelHandle(Protocol):
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         """Sample in windows between these noise levels, where no later call says otherwise."""
 
+    def encode_hints_once(self) -> None:
+        """Pass each ControlNet's hints through its encoder once a render, not at every step."""
+
 
 class GuiderHandle(Protocol):
     """A GUIDER, whichever host it is of: a model with its prompts, ready to sample."""

@@ -126,6 +126,8 @@ def apply_motion(
     handle.insert_layers(layers, motion.model.places, motion.weights)
     if motion.file.known_conv is not None:
         handle.add_input_patch(KnownFrames(motion.file.known_conv))
+    if settings.views is not None:  # as under Context Windows
+        handle.encode_hints_once()
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
         handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)))
     return handle.model

@@ -51,7 +51,8 @@ class EmbeddedModel:
             cut = [cut_rows(cond, frames, x.shape[0]) for cond in conds]
             return self._denoise(part, sigma.flatten()[0], cut, told)
 
-        return denoise(windows, x, nearest_step(sigmas, level), call, WINDOWS_A_CALL)
+        step = nearest_step(sigmas, level) if windows.moves else 0
+        return denoise(windows, x, step, call, WINDOWS_A_CALL)
 
     def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
         count, batch = len(conds), x.shape[0]
@@ -161,3 +162,6 @@ class EmbeddedHandle:
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         self.model = replace(self.model, windows=self.model.windows.then(windows, highest, lowest))
+
+    def encode_hints_once(self) -> None:
+        """There are no ControlNets here."""

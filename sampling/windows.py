@@ -22,12 +22,11 @@ Call = Callable[[Tensor, Tensor, int], Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class _Laid:
-    """A plan as tensors: frames and weights of all windows in a row, and what each frame's add up to."""
+    """A plan as tensors: the frames of all windows in a row, and what each is of its fused frame."""
 
     lengths: tuple[tuple[int, int], ...]  # (windows, frames in each), in the order of the row
     index: Tensor  # [N]
-    weights: Tensor  # [N]
-    total: Tensor  # [F]
+    shares: Tensor  # [N]; those of a frame add up to 1
 
 
 @lru_cache(maxsize=64)
@@ -37,16 +36,16 @@ def _lay(plan: Windows, frames: int, step: int, device: torch.device) -> _Laid:
     weights = torch.tensor([weight for window in windows for weight in window.weights], device=device)
     lengths = [(len(list(same)), length) for length, same in groupby(len(w.frames) for w in windows)]
     total = torch.zeros(frames, device=device).index_add_(0, index, weights)
-    return _Laid(tuple(lengths), index, weights, total)
+    return _Laid(tuple(lengths), index, weights / total[index])
 
 
 def denoise(plan: Windows, x: Tensor, step: int, call: Call, windows_a_call: int) -> list[Tensor]:
-    """Run `call` on windows of x [F, …] and fuse each of the tensors [F, …] that it returns.
+    """Run `call` on a step's windows of x [F, …] and fuse each of the tensors [F, …] that it returns.
 
     Several windows of one length go into a call, half as many from where they are too large for the memory;
     raises where one alone is, or where one is not finite.
     """
-    laid = _lay(plan, len(x), step if plan.moves else 0, x.device)
+    laid = _lay(plan, len(x), step, x.device)
     results, start, many = [], 0, max(1, windows_a_call)
     for count, length in laid.lengths:
         end = start + count * length
@@ -63,19 +62,17 @@ def denoise(plan: Windows, x: Tensor, step: int, call: Call, windows_a_call: int
                 many = max(1, len(frames) // length // 2)
                 continue
             start += len(frames)
-    shape = (-1, *[1] * (x.ndim - 1))
-    weights, total = laid.weights.view(shape).to(x.dtype), laid.total.view(shape)
-    joined = [torch.cat(parts) for parts in zip(*results, strict=True)]
-    fused = [torch.zeros_like(x).index_add_(0, laid.index, part * weights) / total for part in joined]
-    for one, parts in zip(fused, joined, strict=True):
-        if not torch.isfinite(one).all():
-            _refuse(laid, parts)
-    return fused
+    joined = torch.cat([torch.stack(tuple(made)) for made in results], dim=1)  # [conditions, N, …]
+    parts = joined * laid.shares.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
+    fused = x.new_zeros(len(joined), *x.shape).index_add_(1, laid.index, parts)
+    if not math.isfinite(float(torch.linalg.vector_norm(fused, math.inf))):
+        _refuse(laid, joined)
+    return list(fused)
 
 
-def _refuse(laid: _Laid, parts: Tensor) -> None:
-    """Names the first window that is not finite."""
-    bad = int((~torch.isfinite(parts.flatten(1))).any(1).nonzero()[0])
+def _refuse(laid: _Laid, joined: Tensor) -> None:
+    """Names the first window that is not finite in any condition."""
+    bad = int((~torch.isfinite(joined.transpose(0, 1).flatten(1))).any(1).nonzero()[0])
     start = 0
     for count, length in laid.lengths:
         if bad < start + count * length:

@@ -19,6 +19,7 @@ from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.bridge.windows import add_windows  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
+from framewright.temporal.motion_settings import MotionSettings  # noqa: E402
 from tiny import CPU, SHAPE, sampled  # noqa: E402
 
 FRAMES, SMALL = 10, {"steps": 2, "size": 8}
@@ -151,6 +152,15 @@ for _ in range(2):
     }
 handler = windowed.model_options["context_handler"]
 answer["hints are let go"] = len(handler._hints._rows) == 0
+
+# Windows in the motion module alone: all frames at once, and yet each hint is encoded once.
+inside = apply_motion(model, tiny.motion(), MotionSettings(views=Windows(8, 4)))
+bare = inside.clone()
+del bare.model_options["context_handler"]
+expected = sampled(bare, yes, no, FRAMES, **SMALL)
+seen.clear()
+answer["temporal windows"] = close(sampled(inside, yes, no, FRAMES, **SMALL), expected)
+answer[f"hints under temporal windows {seen['hints']}"] = seen["hints"] == FRAMES
 
 # With a motion module, several windows in a call are as one at a time, and hints matter.
 many = sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL)
