@@ -14,8 +14,8 @@ import time
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from subprocess import Popen
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,9 @@ from framewright.bridge.host import host, use  # noqa: E402
 from framewright.bridge.hosts import Host, find_hosts, run_in_host  # noqa: E402
 from framewright.bridge.long_video import LongVideo, PlanRule  # noqa: E402
 from framewright.bridge.motion import apply_motion, open_motion  # noqa: E402
-from framewright.bridge.workers import Pool, graph_to  # noqa: E402
+from framewright.bridge.worker_pool import Pool  # noqa: E402
+from framewright.bridge.worker_process import WorkerProcess  # noqa: E402
+from framewright.bridge.workers import graph_to  # noqa: E402
 from framewright.demo.files import MOTION_FILES  # noqa: E402
 from framewright.embedded import folders  # noqa: E402
 from framewright.embedded.core import registry  # noqa: E402
@@ -129,11 +131,11 @@ def seconds(kind: str, count: int) -> float:
     key = next(key for key, one in prompt.items() if one["class_type"] == "FramewrightSampleLongVideo")
     start = host().worker(graph_to(prompt, key))
 
-    def one_thread(environment: Mapping[str, str], folder: Path) -> Popen:
-        return start({**environment, "OMP_NUM_THREADS": "1"}, folder)
+    def one_thread(number: int, stop: Event) -> WorkerProcess:
+        return WorkerProcess(start, {"OMP_NUM_THREADS": "1"}, stop)
 
     plan = long_plan(kind, PLAN_FRAMES, SEGMENT, SHARED)
-    with Pool(one_thread, count, video.fingerprint(), lambda _: None) as workers:
+    with Pool(one_thread, count, video.is_that_of, lambda _: None) as workers:
         list(workers([Job(n, (0, 1), video.latents[:2], video.given[:2]) for n in range(count)]))
         began = time.monotonic()
         make_video(plan, video.latents, video.given, Nothing(), workers)

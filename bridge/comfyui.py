@@ -1,6 +1,8 @@
 """ComfyUI as the host of the nodes."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from .comfyui_demo import demo_model
 from .comfyui_guider import ComfyGuider, progress
 from .comfyui_model import ComfyModel, attention
 from .comfyui_video import StreamedVideo
-from .comfyui_worker import start
+from .comfyui_worker import start_worker
 from .host import Start
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
@@ -41,7 +43,7 @@ class ComfyHost:
         return progress(guider, total)
 
     def worker(self, prompt: dict[str, Any]) -> Start:
-        return lambda environment, folder: start(prompt, environment, folder)
+        return partial(start_worker, prompt, (str(Path(sys.argv[0]).resolve()), *sys.argv[1:]))
 
     def parts(self) -> Parts:
         return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device(), casts=True)

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ..errors import FramewrightError
@@ -12,25 +14,23 @@ from .client import Client
 from .hosts import free_port
 
 START_SECONDS = 300
-_OWN = ("--port", "--database-url")  # options that no two servers share
+# options that no two servers share, or that only one with users needs
+_OWN = {"--port", "--database-url", "--listen", "--tls-keyfile", "--tls-certfile", "--auto-launch"}
 
 
-def start(prompt: dict[str, Any], environment: Mapping[str, str], folder: Path) -> subprocess.Popen:
-    """A server with the same folders, packs and options, that has the prompt in its queue.
+def start_worker(
+    prompt: dict[str, Any], arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> subprocess.Popen:
+    """A server with the folders, packs and options of `arguments`, that has the prompt in its queue.
 
-    Where it ends before it answers, so does what is returned.
+    It ends where the graph does, which is only where that fails: a worker goes on until it is killed.
     """
-    port, main = free_port(), Path(sys.argv[0]).resolve()
-    command = [
-        sys.executable,
-        str(main),
-        *_others(sys.argv[1:]),
-        "--port",
-        str(port),
-        "--disable-auto-launch",
-    ]
+    port, main = free_port(), Path(arguments[0])
+    command = [sys.executable, str(main), *_others(arguments[1:])]
+    command += ["--port", str(port), "--disable-auto-launch"]
     command += ["--database-url", f"sqlite:///{folder / 'comfyui.db'}"]
-    with (folder / "log").open("wb") as said:
+    log = folder / "log"
+    with log.open("wb") as said:
         process = subprocess.Popen(
             command, cwd=main.parent, env=environment, stdin=subprocess.DEVNULL, stdout=said,
             stderr=subprocess.STDOUT,
@@ -43,22 +43,27 @@ def start(prompt: dict[str, Any], environment: Mapping[str, str], folder: Path) 
         except FramewrightError:
             time.sleep(0.2)
             continue
-        try:
-            with client:
-                client.queue(prompt)
-        except FramewrightError:
-            process.kill()
-            raise
+        Thread(target=_run, args=(client, prompt, process, log), daemon=True).start()
         break
     return process
 
 
-def _others(arguments: list[str]) -> list[str]:
-    kept = iter(arguments)
-    others = []
-    for word in kept:
-        if word in _OWN:
-            next(kept, None)
-        elif word != "--auto-launch" and not word.startswith(tuple(f"{own}=" for own in _OWN)):
+def _run(client: Client, prompt: dict[str, Any], process: subprocess.Popen, log: Path) -> None:
+    with client:
+        try:
+            client.follow(client.queue(prompt))
+        except FramewrightError as error:
+            with suppress(OSError), log.open("a") as said:  # gone, where the worker was ended from here
+                said.write(str(error))
+    process.kill()
+
+
+def _others(arguments: Sequence[str]) -> list[str]:
+    """Options, each with its values, that the worker shares."""
+    others, kept = [], True
+    for word in arguments:
+        if word.startswith("--"):
+            kept = word.split("=")[0] not in _OWN
+        if kept:
             others.append(word)
     return others

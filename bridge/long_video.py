@@ -21,8 +21,8 @@ from ..temporal.known_frames import KNOWN, Known
 from ..temporal.slots import NUMBERS
 from .host import GuiderHandle, Told, host
 
-# From a fingerprint and what hears of steps done, workers for as long as a `with` block lasts.
-MakePool = Callable[[str, Callable[[int], None]], AbstractContextManager[Workers]]
+# From what knows the video by a summary, and what hears of steps done, workers while a `with` block lasts.
+MakePool = Callable[[Callable[[bytes], bool], Callable[[int], None]], AbstractContextManager[Workers]]
 _PROBE, _SAME = 64, 1e-3  # numbers that a model is known again by, and how far they may be off
 
 
@@ -84,6 +84,21 @@ class LongVideo:
             told.update(part.encode() if isinstance(part, str) else _bytes(part))
         return told.hexdigest()[:16]
 
+    def summary(self) -> bytes:
+        """The same, in a form that other machines come near to; their numbers differ in the last digits."""
+        texts, means = hashlib.sha256(), list[float]()
+        for part in self._parts():
+            if isinstance(part, str):
+                texts.update(part.encode())
+            else:
+                texts.update(str(list(part.shape)).encode())
+                means += _means(part)
+        return json.dumps([texts.hexdigest(), means]).encode()
+
+    def is_that_of(self, summary: bytes) -> bool:
+        (here, means), (there, others) = json.loads(self.summary()), json.loads(summary)
+        return here == there and _near(means, others)
+
     def _parts(self) -> Iterator[Tensor | str]:
         function = getattr(self._sampler, "sampler_function", self._sampler)
         yield f"{self.plan} {self._seed} {getattr(function, '__name__', function)} "
@@ -98,14 +113,13 @@ class LongVideo:
         first = self._sample(
             Job(0, frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
         )
-        return [float(part.mean()) for part in first.flatten().tensor_split(_PROBE)]
+        return _means(first)
 
 
 def sample_long_video(video: LongVideo, name: str, pool: MakePool | None = None) -> tuple[Tensor, str]:
     """Latents [F, C, h, w] and a line on what was taken up from an earlier run of this name.
 
-    `pool` makes workers of a fingerprint and of a function that hears of their steps; without one, segments
-    are made one after another in this process.
+    `pool` makes workers; without one, segments are made one after another in this process.
     """
     store, line = _open(video, name)
     show = host().progress(video.guider, len(video.plan.segments) * video.steps)
@@ -119,7 +133,7 @@ def sample_long_video(video: LongVideo, name: str, pool: MakePool | None = None)
     def make(job: Job) -> Tensor:
         return video.make(job, lambda step, x0, x, steps: stepped(1, x0))
 
-    with nullcontext(in_turn(make)) if pool is None else pool(video.fingerprint(), stepped) as workers:
+    with nullcontext(in_turn(make)) if pool is None else pool(video.is_that_of, stepped) as workers:
         return make_video(video.plan, video.latents, video.given, store, workers), line
 
 
@@ -151,6 +165,11 @@ def _open(video: LongVideo, name: str) -> tuple[SegmentStore, str]:
             f"the plan is another than in the {others} earlier of this name; begins anew in {folder}",
         )
     return store, f"{segments} segments, kept in {folder}"
+
+
+def _means(tensor: Tensor) -> list[float]:
+    numbers = tensor.detach().cpu().float().flatten()
+    return [float(part.mean()) for part in numbers.tensor_split(_PROBE) if len(part)]
 
 
 def _near(known: list[float], probe: list[float]) -> bool:

@@ -1,10 +1,8 @@
 """The built-in host, as nodes see it."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ from .progress import report
 from .sampling import Guider
 from .schedules import NoiseSchedule
 from .video import Components, StreamedVideo
+from .worker import start_worker
 
-RUN = Path(__file__).resolve().parent.parent / "run.py"
 FRAMES_AT_ONCE = 32  # through the VAE
 
 
@@ -44,18 +42,7 @@ class EmbeddedHost:
         return lambda value, _: report(value, total)
 
     def worker(self, prompt: dict[str, Any]) -> Start:
-        inputs = current().input.resolve()
-
-        def start(environment: Mapping[str, str], folder: Path) -> subprocess.Popen:
-            graph = folder / "graph.json"
-            graph.write_text(json.dumps(prompt))
-            command = [sys.executable, str(RUN), str(graph), "--input", str(inputs), "--out", str(folder)]
-            with (folder / "log").open("wb") as said:
-                return subprocess.Popen(
-                    command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
-                )
-
-        return start
+        return partial(start_worker, prompt, current().input.resolve())
 
     def parts(self) -> Parts:
         return Parts()

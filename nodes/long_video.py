@@ -10,7 +10,8 @@ from ..bridge.drift import drift_curves
 from ..bridge.long_video import LongVideo, PlanRule, sample_long_video
 from ..bridge.pictures import frames_of, image
 from ..bridge.windows import frame_numbers
-from ..bridge.workers import processes, serve, serving
+from ..bridge.worker_process import serve, serving
+from ..bridge.workers import BACKENDS, pool_of
 from ..errors import FramewrightError
 from ..pictures.drift import drift_plot
 from ..pictures.plan_chart import plan_chart
@@ -129,9 +130,12 @@ class SampleLongVideo(io.ComfyNode):
                 io.String.Input("name", default="long video",
                                 tooltip="Folder in the output folder, for the finished segments."),
                 io.Int.Input("workers", default=0, min=0, max=64, optional=True,
-                             tooltip="0: this process makes all segments. More: that many processes make "
-                             "them side by side, each with a model of its own, on a GPU of its own where "
-                             "there are several."),
+                             tooltip="0: this process makes all segments. More: that many others make them "
+                             "side by side, each with a model of its own, on a GPU of its own where there "
+                             "are several."),
+                io.Combo.Input("backend", options=list(BACKENDS), default=BACKENDS[0], optional=True,
+                               tooltip="Where workers run: in processes of this machine, or on the Ray "
+                               "cluster that RAY_ADDRESS names."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The video's latents.")],
@@ -140,12 +144,12 @@ class SampleLongVideo(io.ComfyNode):
     @classmethod
     def execute(
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any],
-        plan: PlanRule, name: str, workers: int = 0,
+        plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0],
     ) -> io.NodeOutput:  # fmt: skip
         video = LongVideo(plan, noise, guider, sampler, sigmas, latent_image)
         if serving():
             serve(video)
-        pool = processes(cls.hidden.prompt, cls.hidden.unique_id, workers) if workers else None
+        pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None
         samples, line = sample_long_video(video, name, pool)
         return io.NodeOutput({**latent_image, "samples": samples}, ui=ui.PreviewText(line))
 

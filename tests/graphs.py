@@ -32,7 +32,7 @@ def text_to_video(frames: int = 4, steps: int = 2, text: str = "a red circle mov
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
 
 
-def long_video(workers: int) -> Prompt:
+def long_video(workers: int, backend: str = "processes") -> Prompt:
     """25 frames in a hierarchy of 4 segments."""
     nodes = {
         "model": ("FramewrightLoadDemoModel", {}),
@@ -51,7 +51,7 @@ def long_video(workers: int) -> Prompt:
         "long": ("FramewrightSampleLongVideo", {
             "noise": ["noise", 0], "guider": ["guider", 0], "sampler": ["sampler", 0],
             "sigmas": ["sigmas", 0], "latent_image": ["frames", 0], "plan": ["plan", 0], "name": "video",
-            "workers": workers}),
+            "workers": workers, "backend": backend}),
         "end": ("PreviewAny", {"source": ["long", 0]}),
     }  # fmt: skip
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}

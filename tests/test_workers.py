@@ -2,24 +2,31 @@
 
 import os
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 import torch
 from framewright.bridge import workers
+from framewright.bridge.ray_workers import RayWorker
+from framewright.bridge.worker_process import WorkerProcess
 from framewright.bridge.workers import graph_to
 from framewright.embedded.core import registry
 from framewright.embedded.execute import Cache, run
 from framewright.embedded.folders import Folders
 from framewright.errors import FramewrightError
+from framewright.sampling.long_video import Job
 from framewright.tests.graphs import long_video
 from safetensors.torch import load_file
 
 CLOSE = 1e-4  # processes with other numbers of threads round differently
 
 
-def segments(out: Path, count: int) -> dict[str, torch.Tensor]:
-    run(long_video(count), registry(), Folders(out, out, out / "temp"), Cache())
+def segments(out: Path, count: int, backend: str = "processes") -> dict[str, torch.Tensor]:
+    run(long_video(count, backend), registry(), Folders(out, out, out / "temp"), Cache())
     return {path.name: load_file(path)["latents"] for path in out.rglob("segment_*.safetensors")}
 
 
@@ -35,20 +42,57 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_two_processes_make_the_frames_of_one_though_one_is_killed(
     tmp_path: Path, here: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, started = workers.Worker.make, []
-
-    def killed(self: workers.Worker, job, stepped):  # noqa: ANN001, ANN202
-        started.append(self._process.pid)
-        if len(started) == 2:
-            os.kill(self._process.pid, signal.SIGKILL)
-        return make(self, job, stepped)
-
-    monkeypatch.setattr(workers.Worker, "make", killed)
+    started = killed_at_the_second(WorkerProcess, lambda worker: worker._process.pid, monkeypatch)
     assert same(segments(tmp_path, 2), here)
     assert len(started) == 5 and len(set(started)) >= 2  # a segment more than there are
     for process in set(started):
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+def test_a_ray_cluster_makes_the_frames_of_one_process_though_an_actor_is_killed(
+    tmp_path: Path, here: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    started = killed_at_the_second(RayWorker, actors_process, monkeypatch)
+    assert same(segments(tmp_path, 2, "Ray cluster"), here)
+    assert len(started) == 5 and len(set(started)) >= 2
+    assert not ray.is_initialized()
+
+
+def actors_process(worker: RayWorker) -> int:
+    return ray.get(worker._actor.__ray_call__.remote(lambda _: os.getpid()))
+
+
+def killed_at_the_second(
+    kind: type, process: Callable[[Any], int], monkeypatch: pytest.MonkeyPatch
+) -> list[int]:
+    """Kills the process of the worker that begins the second segment; gives those of all that began one."""
+    make, started = kind.make, []
+
+    def killed(self: Any, job: Job, stepped: Callable[[], None]) -> torch.Tensor:
+        started.append(process(self))
+        if len(started) == 2:
+            os.kill(started[-1], signal.SIGKILL)
+        return make(self, job, stepped)
+
+    monkeypatch.setattr(kind, "make", killed)
+    return started
+
+
+def test_a_worker_of_another_video_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(given: dict, key: str) -> dict:
+        return graph_to({**given, "noise": {**given["noise"], "inputs": {"noise_seed": 4}}}, key)
+
+    monkeypatch.setattr(workers, "graph_to", other)
+    with pytest.raises(FramewrightError, match="workers: a worker made other noise"):
+        segments(tmp_path, 1)
+
+
+def test_ray_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(FramewrightError, match="backend: .*pip install ray"):
+        segments(tmp_path, 1, "Ray cluster")
 
 
 def test_workers_that_never_come_up_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
