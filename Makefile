@@ -19,6 +19,7 @@ lint: .venv/ready-dev
 bench: .venv/ready
 	$(PY) benchmarks/attention.py
 	$(PY) benchmarks/temporal.py
+	$(PY) benchmarks/windows.py
 
 evaluate: .venv/ready
 	$(PY) demo evaluate --seed $(or $(SEED),1)

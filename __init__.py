@@ -2,6 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .bridge.comfyui_routes import add_routes
 from .nodes import (
     attention,
     camera,
@@ -38,4 +39,5 @@ class Framewright(ComfyExtension):
 
 
 async def comfy_entrypoint() -> Framewright:
+    add_routes()
     return Framewright()

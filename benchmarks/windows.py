@@ -84,11 +84,14 @@ def against_the_host(comfyui: Host) -> dict[str, float]:
 
 
 def memory_slope(comfyui: Host) -> float:
-    """The exponent with which peak memory grows in frames."""
+    """The exponent with which peak memory grows in frames, latents aside."""
     peaks = {}
     for frames in MEMORY_FRAMES:
-        peaks[frames] = run_in_host(comfyui, INSIDE, frames, timeout=1800)["megabytes"]
-        print(f"{frames:5} frames: peak memory {peaks[frames]:.1f} MB")
+        whole, latents = (
+            run_in_host(comfyui, INSIDE, frames, predicts, timeout=1800)["megabytes"] for predicts in (1, 0)
+        )
+        peaks[frames] = whole - latents
+        print(f"{frames:5} frames: peak memory {whole:.1f} MB, {latents:.1f} MB of it the sampler's latents")
     return math.log(peaks[1024] / peaks[128]) / math.log(1024 / 128)
 
 

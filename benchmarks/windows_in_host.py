@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet, finalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "host_scripts"))
 
@@ -23,6 +24,7 @@ from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.motion_settings import MotionSettings  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 LENGTH, OVERLAP, FRAMES, STEPS, SIZE, ROUNDS = 8, 4, 32, 2, 16, 3
@@ -40,6 +42,29 @@ class Operations(TorchDispatchMode):
         view = any(one.alias_info and not one.alias_info.is_write for one in func._schema.returns)
         self.count += not (view or self.paused)
         return func(*args, **(kwargs or {}))
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that were made in it and are still held, and the most at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.most, self._seen = 0, 0, WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        given = {one.untyped_storage().data_ptr() for one in tree_leaves(args) if isinstance(one, Tensor)}
+        made = func(*args, **(kwargs or {}))
+        for one in tree_leaves(made):
+            storage = one.untyped_storage() if isinstance(one, Tensor) else None
+            if storage is not None and storage not in self._seen and storage.data_ptr() not in given:
+                self._seen.add(storage)
+                self.bytes += (size := storage.nbytes())
+                finalize(storage, self._let_go, size)
+        self.most = max(self.most, self.bytes)
+        return made
+
+    def _let_go(self, size: int) -> None:
+        self.bytes -= size
 
 
 def in_host_windows(model: Any) -> Any:
@@ -158,27 +183,27 @@ def flops(model: Any, controls: list[Any]) -> int:
     return counter.get_total_flops()
 
 
-def peak_megabytes(moving: Any, frames: int) -> float:
-    """What a render of so many frames adds to the memory that this process has held, at most."""
+def peak_megabytes(moving: Any, frames: int, predicts: bool) -> float:
+    """The most memory that a render of so many frames holds in tensors at once.
+
+    Where nothing is predicted, that is what the sampler holds: a few tensors of all latents.
+    """
     bounded = in_our_windows(moving)
-    bounded.model_options["context_handler"]._windows_a_call = lambda *_: WINDOWS_A_CALL
-    render(bounded, *prompts([]), LENGTH + 1, SIZE)  # what every render needs
-    before = highest_resident()
-    render(bounded, *prompts([]), frames, SIZE)
-    return highest_resident() - before
-
-
-def highest_resident() -> float:
-    """The most memory in MB that this process has held so far."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 2**10
+    handler = bounded.model_options["context_handler"]
+    handler._windows_a_call = lambda *_: WINDOWS_A_CALL
+    if not predicts:
+        handler.execute = lambda calc, model, conds, x, *_: [x * 0.5 for _ in conds]
+    with Held() as held:
+        render(bounded, *prompts([]), frames, SIZE)
+    return held.most / 2**20
 
 
 def main() -> None:
     model, motion = tiny.sd15(), tiny.motion()
     moving = apply_motion(model, motion)
     if prologue.ARGS:
-        prologue.answer({"megabytes": peak_megabytes(moving, int(prologue.ARGS[0]))})
+        frames, predicts = map(int, prologue.ARGS)
+        prologue.answer({"megabytes": peak_megabytes(moving, frames, bool(predicts))})
         return
     inside = apply_motion(model, motion, MotionSettings(views=Windows(LENGTH, OVERLAP)))
     ours, host = in_our_windows(moving), in_host_windows(moving)

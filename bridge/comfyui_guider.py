@@ -52,7 +52,7 @@ class ComfyGuider:
         latents: Tensor,
         sampler: Any,
         sigmas: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         seed: int,
         told: Told,
     ) -> Tensor:

@@ -1,12 +1,15 @@
 """The model handle over ComfyUI's ModelPatcher, by its own extension points only."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP, PatcherInjection
 from torch import Tensor
 
+from ..sampling.noise import is_full
 from ..sampling.window_plan import Windows
 from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
@@ -27,7 +30,7 @@ from ..temporal.slots import (
     transformer_sites,
 )
 from ..temporal.unet import SpaceTimeUNet
-from .comfyui_windows import WindowHandler
+from .comfyui_windows import Manner, WindowHandler
 from .host import InputPatch
 
 KEY = "framewright"
@@ -75,6 +78,10 @@ class ComfyModel:
     def highest_sigma(self) -> float:
         return float(self.model.get_model_object("model_sampling").sigma_max)
 
+    def noised(self, sigma: float, noise: Tensor, latents: Tensor) -> Tensor:
+        schedule, full = self.model.get_model_object("model_sampling"), is_full(sigma, self.highest_sigma())
+        return schedule.noise_scaling(torch.tensor([sigma]), noise, latents, full)
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         earlier = {where: len(self._options.get(where, ())) for where in PLACES}
         for where in places:
@@ -105,18 +112,22 @@ class ComfyModel:
             self.model.set_model_attn1_replace(patch, kind, number)
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
-        earlier = self._handler
-        self._set_handler(WindowHandler(earlier.windows.then(windows, highest, lowest), earlier.hints_once))
+        manner = self._handler.manner
+        self._set_handler(replace(manner, windows=manner.windows.then(windows, highest, lowest)))
+
+    def set_chunk(self, frames: int) -> None:
+        self._set_handler(replace(self._handler.manner, chunk=frames))
 
     def encode_hints_once(self) -> None:
-        self._set_handler(WindowHandler(self._handler.windows, hints_once=True))
+        self._set_handler(replace(self._handler.manner, hints_once=True))
 
     @property
     def _handler(self) -> WindowHandler:
         earlier = self.model.model_options.get("context_handler")
         return earlier if isinstance(earlier, WindowHandler) else WindowHandler()
 
-    def _set_handler(self, handler: WindowHandler) -> None:
+    def _set_handler(self, manner: Manner) -> None:
+        handler = WindowHandler(manner)
         self.model.model_options["context_handler"] = handler
         self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
 

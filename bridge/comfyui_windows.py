@@ -1,28 +1,41 @@
 """Context windows in ComfyUI: a context handler of ours, that runs several windows in one model call."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import comfy.model_management as management
+import torch
 from comfy.context_windows import ContextHandlerABC
 from torch import Tensor
 
-from ..sampling.window_plan import Window, Windows
+from ..sampling.chunks import Together, in_chunks
+from ..sampling.window_plan import Frames, Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
-from ..temporal.slots import FRAMES, NUMBERS
+from ..temporal.slots import CHUNK, FRAMES, NUMBERS, Chunk, numbers_in_video
 from .comfyui_control import Hints, WindowControl
 
-NONE = StepWindows()
+
+@dataclass(frozen=True)
+class Manner:
+    """How a model's frames are cut up, step by step.
+
+    hints_once: ControlNets go through the handler also where there are no windows (see `comfyui_control`).
+    chunk: how many frames go through the image model at once where there are none.
+    """
+
+    windows: StepWindows = StepWindows()
+    hints_once: bool = False
+    chunk: int | None = None
 
 
 class WindowHandler(ContextHandlerABC):
     """Called by the host wherever conditions are computed, so that every sampler and guider is covered."""
 
-    def __init__(self, windows: StepWindows = NONE, hints_once: bool = False) -> None:
-        """hints_once: ControlNets go through it also where there are no windows (see `comfyui_control`)."""
+    def __init__(self, manner: Manner = Manner()) -> None:
         super().__init__()
-        self.windows, self.hints_once, self._hints = windows, hints_once, Hints()
+        self.manner, self._hints = manner, Hints()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WindowHandler":
         return self  # one for all clones, so that what it holds can be let go
@@ -34,8 +47,12 @@ class WindowHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> bool:
+        windowed = self.manner.windows.at(_level(timestep), len(x_in)) is not None
         controlled = any("control" in cond for one in conds for cond in one or ())
-        return self.windows.at(_level(timestep), len(x_in)) is not None or (self.hints_once and controlled)
+        return windowed or self._chunked(x_in) or (self.manner.hints_once and controlled)
+
+    def _chunked(self, x_in: Tensor) -> bool:
+        return self.manner.chunk is not None and len(x_in) > self.manner.chunk
 
     def get_resized_cond(
         self, cond_in: list | None, x_in: Tensor, window: Tensor, device: Any = None
@@ -54,29 +71,38 @@ class WindowHandler(ContextHandlerABC):
     ) -> list[Tensor]:
         options = model_options["transformer_options"]
         level = _level(timestep)
-        windows = self.windows.at(level, len(x_in)) or Windows(len(x_in), 0)
-        step = nearest_step(options.get("sample_sigmas"), level) if windows.moves else 0
-        numbers = options.get(NUMBERS)  # where these frames are a part of a longer video
-        controls, conds = self._controlled(conds, windows.plan(x_in.shape[0], step))
+        windows = self.manner.windows.at(level, len(x_in))
 
-        def call(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
+        def call(conds: list, x: Tensor, frames: Tensor, told: dict[str, Any]) -> list[Tensor]:
             management.throw_exception_if_processing_interrupted()
-            for control in controls:
-                control.frames = frames.tolist()
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
-            told = {
-                **options,
-                FRAMES: length,
-                NUMBERS: frames if numbers is None else numbers.to(frames.device)[frames],
-            }
+            told = {**options, **told, NUMBERS: numbers_in_video(frames, options)}
             return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
-        return denoise(windows, x_in, step, call, self._windows_a_call(windows.length, model, conds, x_in))
+        if windows is None and self._chunked(x_in):
+            every = numbers_in_video(torch.arange(len(x_in), device=x_in.device), options)
 
-    def _controlled(self, conds: list, plan: list[Window]) -> tuple[list[WindowControl], list]:
-        """The conditions with their ControlNets, each in a form for this step's windows."""
-        uses, made = Counter(frame for window in plan for frame in window.frames), {}
+            def chunk(x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
+                own = self._controlled(conds, [tuple(frames.tolist())])
+                own.show(frames)
+                return call(own.conds, x, frames, {CHUNK: Chunk(together, every)})
+
+            return in_chunks(x_in, cast(int, self.manner.chunk), chunk)
+        windows = windows or Windows(len(x_in), 0)
+        step = nearest_step(options.get("sample_sigmas"), level) if windows.moves else 0
+        controlled = self._controlled(conds, [window.frames for window in windows.plan(len(x_in), step)])
+
+        def window(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
+            controlled.show(frames)
+            return call(controlled.conds, x, frames, {FRAMES: length})
+
+        at_once = self._windows_a_call(windows.length, model, controlled.conds, x_in)
+        return denoise(windows, x_in, step, window, at_once)
+
+    def _controlled(self, conds: list, held: Sequence[Frames]) -> "_Controlled":
+        """The conditions with their ControlNets, each in a form for the windows that hold these frames."""
+        uses, made = Counter(frame for frames in held for frame in frames), {}
 
         def controlled(cond: dict[str, Any]) -> dict[str, Any]:
             control = cond.get("control")
@@ -87,13 +113,24 @@ class WindowHandler(ContextHandlerABC):
             return {**cond, "control": made[id(control)]}
 
         given = [None if one is None else [controlled(cond) for cond in one] for one in conds]
-        return list(made.values()), given
+        return _Controlled(list(made.values()), given)
 
     def _windows_a_call(self, length: int, model: Any, conds: list, x_in: Tensor) -> int:
         """As many windows as the host's own estimate says fit, with every condition, into free memory."""
         free = management.get_free_memory(x_in.device)
         shape = [length * len(conds), *x_in.shape[1:]]
         return max(1, int(free / (model.memory_required(shape) * 1.5)))
+
+
+@dataclass(frozen=True)
+class _Controlled:
+    controls: list[WindowControl]
+    conds: list
+
+    def show(self, frames: Tensor) -> None:
+        """Which frames the next call holds."""
+        for control in self.controls:
+            control.frames = frames.tolist()
 
 
 def _level(timestep: Tensor) -> float:

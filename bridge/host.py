@@ -38,6 +38,9 @@ class ModelHandle(Protocol):
     def highest_sigma(self) -> float:
         """The noise level that its schedule begins with."""
 
+    def noised(self, sigma: float, noise: Tensor, latents: Tensor) -> Tensor:
+        """What a sampler begins with at a level: latents, as the network takes them, under noise."""
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         """A layer set to call at places of these kinds (see `temporal.slots`).
 
@@ -57,6 +60,9 @@ class ModelHandle(Protocol):
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         """Sample in windows between these noise levels, where no later call says otherwise."""
+
+    def set_chunk(self, frames: int) -> None:
+        """Pass at most so many frames at a time through the image model, outside of windows."""
 
     def encode_hints_once(self) -> None:
         """Pass each ControlNet's hints through its encoder once a render, not at every step."""
@@ -83,7 +89,7 @@ class GuiderHandle(Protocol):
         latents: Tensor,
         sampler: Any,
         sigmas: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         seed: int,
         told: Told,
     ) -> Tensor:

@@ -40,3 +40,50 @@ class FreeInitNoise:
         return free_init(renoised(self.latents.float(), began.float(), self.sigma), fresh, self.low).to(
             wanted
         )
+
+
+@dataclass(frozen=True)
+class InvertedNoise:
+    """What a NOISE socket carries: the noise from which a model comes to a clip."""
+
+    noised: Tensor  # [F, C, h, w], as the network takes them, where the sampler begins
+    sigma: float
+    model: Any
+    seed = 0  # of what a sampler draws later on
+
+    def generate_noise(self, latent: dict[str, Any]) -> Tensor:
+        """Noise with which sampling begins from the clip's, whatever the LATENT's samples [F, C, h, w]."""
+        wanted, handle = latent["samples"], host().handle(self.model)
+        if wanted.shape != self.noised.shape:
+            raise FramewrightError(
+                f"latent: samples of {list(wanted.shape)} came, expected those of the inverted clip, "
+                f"{list(self.noised.shape)}"
+            )
+        zero, one = torch.zeros_like(self.noised), torch.ones_like(self.noised)
+        began = handle.latent_in(wanted.to(self.noised)) if wanted.any() else zero
+        return (self.noised - handle.noised(self.sigma, zero, began)) / handle.noised(self.sigma, one, zero)
+
+
+def invert(guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]) -> InvertedNoise:
+    """Follow a model's way from noise to video back, from the LATENT's samples [F, C, h, w] up to sigmas[0].
+
+    DDIM inversion (Song et al. 2021) where the sampler is Euler's or DDIM. Raises where `sigmas` do not fall,
+    or where the way leads to what is not finite.
+    """
+    clip, handle = latent["samples"], host().guider(guider)
+    if clip.ndim != 4:
+        raise FramewrightError(
+            f"latent: samples of {list(clip.shape)} came, expected [frames, channels, height, width]"
+        )
+    if len(sigmas) < 2 or not bool((sigmas.diff() < 0).all()):
+        raise FramewrightError(f"sigmas: {sigmas.tolist()} came, expected at least 2 levels that fall")
+    rising, show = sigmas.flip(0).clamp(min=_CLEAN), host().progress(handle, len(sigmas) - 1)
+    found = handle.sample(
+        torch.zeros_like(clip), clip, sampler, rising, None, 0, lambda step, x0, x, steps: show(step + 1, x0)
+    )
+    if not torch.isfinite(found).all():
+        raise FramewrightError("samples: the way back from them to noise is not finite")
+    return InvertedNoise(host().handle(handle.model).latent_in(found), float(sigmas[0]), handle.model)
+
+
+_CLEAN = 1e-4  # the least noise level at which a sampler can tell where noise would be

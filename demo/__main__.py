@@ -15,7 +15,7 @@ from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
-from framewright.demo.recipes_motion import Frozen, train_drift, train_motion  # noqa: E402
+from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
 from framewright.temporal.motion import MotionModel  # noqa: E402
@@ -35,11 +35,15 @@ def train(run: Run) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "drift", "known"):
+    if name in ("motion", "long", "drift", "known"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
         motion, record = train_motion(run, frozen)
+        made = {"motion": motion.state_dict()}
+    elif name == "long":
+        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
+        record = train_long(run, frozen, motion)
         made = {"motion": motion.state_dict()}
     elif name == "drift":
         motion = files.load("motion", MotionModel(files.MOTION)).to(device)

@@ -22,7 +22,7 @@ from .files import FOLDER
 from .judge import judge, score, warp_errors
 from .world import FRAMES, Scene, Subject, subjects
 
-STEPS, CFG, SAMPLER, SCHEDULER = 20, 3.0, "euler", "karras"  # as in workflows/text_to_video.json
+STEPS, CFG, SAMPLER, SCHEDULER = 20, 3.0, "euler_ancestral", "karras"  # as in workflows/text_to_video.json
 WINDOWS = Windows(FRAMES, 8)
 TRUE_CLIPS = 384
 

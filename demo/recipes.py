@@ -21,7 +21,15 @@ from .world import FRAMES, MOTIONS, Scene
 
 UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
 CUT = 0.03  # of the decoder's frames begin another scene
-STEPS = {"vae": 2200, "decoder": 4000, "image": 4500, "motion": 4000, "known": 2000, "drift": 400}
+STEPS = {
+    "vae": 2200,
+    "decoder": 4000,
+    "image": 4500,
+    "motion": 4000,
+    "long": 2000,
+    "known": 2000,
+    "drift": 400,
+}
 
 
 def _still(scene: Scene, draw: Draw) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..temporal.slots import LAYERS, POSITIONS
 from .clips import Clips, captions_of
 from .files import KNOWN, UNET
 from .fit import Draw, Run, fit
-from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving, played
+from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving, widening
 from .vae import CHANNELS
 from .world import Scene
 
@@ -69,7 +69,9 @@ def _drawn(run: Run):  # noqa: ANN202 - what `fit` takes
         scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(count)]
         captions = captions_of(scenes, draw)
         places = first + apart * np.arange(FRAMES)
-        clips = Clips.of([played(scene, draw) for scene in scenes], captions, places, draw)
+        clips = Clips.of(
+            [scene.staged(draw.numbers, widening(draw)) for scene in scenes], captions, places, draw
+        )
         known = torch.from_numpy(_known(count, first > 0, draw)).flatten()
         amounts = SHAKEN * torch.rand(count, generator=draw.noise).repeat_interleave(FRAMES)
         return KnownClips(clips, known, amounts.view(-1, 1, 1, 1) * draw.randn(*clips.noise.shape))

@@ -29,9 +29,10 @@ from .world import FRAMES, Scene, Subject
 
 FRAMES_A_STEP = 64
 SHOWN = (4,) * 8 + (8,) * 6 + (FRAMES,) * 6  # of each clip at once, over the course of a run
-LONG, LONG_FROM = (FRAMES, 2 * FRAMES, 4 * FRAMES), 0.6  # frames of a clip from then on, by turns
+LONG = (FRAMES, FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, by turns
 VIEWS = Windows(FRAMES, FRAMES // 2)
 SPINNING = 0.1  # of the clips, beyond those drawn by chance: the hardest motion
+UPRIGHT = 0.1  # of a round: how far from upright a spinning shape may be halfway through a short clip
 RANK = 4  # of the motion LoRA
 
 
@@ -87,38 +88,46 @@ def draw_moving(draw: Draw) -> Subject:
 _SPINNING = [subject for subject in TRAINED_ON if subject.motion == "spinning"]
 
 
-def played(scene: Scene, draw: Draw) -> Scene:
-    """The scene as the motion model sees it: closely staged at first, then anywhere along its course.
+def widening(draw: Draw) -> float:
+    """The spread of `Scene.staged` over the course of a run: closely staged at first, then anywhere.
 
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
     window of frames has the motion at another place, so the places widen once the words are read.
     """
-    return scene.staged(draw.numbers, float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0)))
+    return float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0))
 
 
-def _places(draw: Draw) -> np.ndarray:
-    """The frames of a clip to learn from; in the end also of clips so long that the module sees windows.
+def _drawn(
+    run: Run,
+    places: Callable[[Draw], np.ndarray],
+    spread: Callable[[Draw], float],
+    follow: Callable[[Scene], Scene] = lambda scene: scene,
+) -> Callable[[Draw], Clips]:
+    """A step's clips: the frames at those places, of scenes that `follow` may change behind their captions.
 
-    Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
+    A spinning shape is upright halfway through a clip that one window holds. Beginning at any angle, each of
+    its frames could be at any, and what a module learned of them would be a disc.
     """
-    if draw.progress >= LONG_FROM:
-        return np.arange(draw.numbers.choice(LONG))
-    shown = SHOWN[int(draw.progress * len(SHOWN))]
-    return np.sort(draw.numbers.permutation(FRAMES)[:shown])
 
-
-def _drawn(run: Run, follow: Callable[[Scene], Scene]) -> Callable[[Draw], Clips]:
-    """A step's clips, of scenes that `follow` may change after their caption is written."""
+    def staged(scene: Scene, frames: int, draw: Draw) -> Scene:
+        upright = scene.subject.motion == "spinning" and frames <= FRAMES
+        return scene.staged(draw.numbers, min(spread(draw), UPRIGHT) if upright else spread(draw))
 
     def drawn(draw: Draw) -> Clips:
-        places = _places(draw)
-        clips = run.scale * FRAMES_A_STEP // len(places)
+        at = places(draw)
+        clips = run.scale * FRAMES_A_STEP // len(at)
         scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(clips)]
         captions = captions_of(scenes, draw)
-        return Clips.of([played(follow(scene), draw) for scene in scenes], captions, places, draw)
+        return Clips.of([staged(follow(scene), len(at), draw) for scene in scenes], captions, at, draw)
 
     return drawn
+
+
+def _short(draw: Draw) -> np.ndarray:
+    """A few frames of a clip at first, in the end all of them."""
+    shown = SHOWN[int(draw.progress * len(SHOWN))]
+    return np.sort(draw.numbers.permutation(FRAMES)[:shown])
 
 
 def _loss(layers: AppliedMotion, frozen: Frozen) -> Callable[[Clips], Tensor]:
@@ -136,7 +145,18 @@ def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     motion = MotionModel(MOTION).to(frozen.device)
     start_at_rest(motion)
     layers = AppliedMotion(motion, MotionSettings(views=VIEWS))
-    return motion, fit(run, motion, _drawn(run, lambda scene: scene), _loss(layers, frozen), 1e-3)
+    return motion, fit(run, motion, _drawn(run, _short, widening), _loss(layers, frozen), 1e-3)
+
+
+def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
+    """The motion module further, also on clips so long that it sees them through windows.
+
+    Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
+    """
+    motion.requires_grad_(True)
+    layers = AppliedMotion(motion, MotionSettings(views=VIEWS))
+    drawn = _drawn(run, lambda draw: np.arange(draw.numbers.choice(LONG)), lambda _: 1.0)
+    return fit(run, motion, drawn, _loss(layers, frozen), 7e-4)
 
 
 def start_at_rest(motion: MotionModel) -> None:
@@ -162,4 +182,4 @@ def train_drift(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[MotionLo
     def drifting(scene: Scene) -> Scene:
         return replace(scene, subject=replace(scene.subject, motion="left"))
 
-    return lora, fit(run, lora, _drawn(run, drifting), _loss(layers, frozen), 3e-3)
+    return lora, fit(run, lora, _drawn(run, _short, widening, drifting), _loss(layers, frozen), 3e-3)

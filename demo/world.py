@@ -14,6 +14,7 @@ from ..errors import FramewrightError
 SIZE = 64  # pixels, width and height
 FRAMES = 16
 FPS = 8
+SPIN = np.radians(9)  # of a spinning shape, a frame
 
 COLOURS = {
     "red": (0.90, 0.12, 0.12),
@@ -139,7 +140,9 @@ class Scene:
             return replace(self, x=float(x), y=float(y))
         if motion == "bouncing":
             return replace(self, x=x, y=y + 8, phase=course)
-        return replace(self, angle=course * 2 * np.pi) if motion == "spinning" else self
+        if motion == "spinning":
+            return replace(self, x=x, y=y, angle=course * 2 * np.pi - SPIN * (FRAMES - 1) / 2)
+        return self
 
     def pose(self, frame: float) -> Pose:
         motion, x, y, angle, radius, gait = self.subject.motion, self.x, self.y, self.angle, self.radius, 0.0
@@ -149,7 +152,7 @@ class Scene:
         elif motion == "bouncing":
             y -= 15 * abs(np.sin(np.pi * (frame / FRAMES + self.phase)))
         elif motion == "spinning":
-            angle += np.radians(9) * frame
+            angle += SPIN * frame
         elif motion == "growing":
             radius *= 0.65 + 0.7 * min(frame, FRAMES - 1) / (FRAMES - 1)
         return Pose(float(x), float(y), float(angle), float(radius), float(gait))

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..bridge.host import InputPatch, Told
 from ..errors import FramewrightError
+from ..sampling.chunks import in_chunks
+from ..sampling.noise import is_full
 from ..sampling.window_plan import Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
 from ..temporal.extent import Extent
@@ -16,7 +18,17 @@ from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
 from ..temporal.self_attention import self_attention_patch
-from ..temporal.slots import FRAMES, NUMBERS, Layers, Site, site_channels, transformer_sites
+from ..temporal.slots import (
+    CHUNK,
+    FRAMES,
+    NUMBERS,
+    Chunk,
+    Layers,
+    Site,
+    numbers_in_video,
+    site_channels,
+    transformer_sites,
+)
 from ..temporal.unet import SpaceTimeUNet
 from .sampling import Guider, sample
 from .schedules import NoiseSchedule
@@ -32,6 +44,7 @@ class EmbeddedModel:
     schedule: NoiseSchedule
     options: dict[str, Any] = field(default_factory=dict)
     windows: StepWindows = StepWindows()
+    chunk: int | None = None  # frames through the image model at once
 
     def predict(
         self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None
@@ -42,17 +55,25 @@ class EmbeddedModel:
         """
         level = float(sigma.flatten()[0])
         windows = self.windows.at(level, x.shape[0])
-        if windows is None:
-            return self._denoise(x, sigma, conds, {})
 
-        def call(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
-            numbers = self.options.get(NUMBERS)  # where x is a part of a longer video
-            told = {FRAMES: length, NUMBERS: frames if numbers is None else numbers.to(frames.device)[frames]}
+        def call(part: Tensor, frames: Tensor, told: dict[str, Any]) -> list[Tensor]:
             cut = [cut_rows(cond, frames, x.shape[0]) for cond in conds]
-            return self._denoise(part, sigma.flatten()[0], cut, told)
+            return self._denoise(
+                part, sigma.flatten()[0], cut, {**told, NUMBERS: numbers_in_video(frames, self.options)}
+            )
 
-        step = nearest_step(sigmas, level) if windows.moves else 0
-        return denoise(windows, x, step, call, WINDOWS_A_CALL)
+        def window(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
+            return call(part, frames, {FRAMES: length})
+
+        if windows is not None:
+            step = nearest_step(sigmas, level) if windows.moves else 0
+            return denoise(windows, x, step, window, WINDOWS_A_CALL)
+        if self.chunk is not None and len(x) > self.chunk:
+            every = numbers_in_video(torch.arange(len(x), device=x.device), self.options)
+            return in_chunks(
+                x, self.chunk, lambda part, at, together: call(part, at, {CHUNK: Chunk(together, every)})
+            )
+        return self._denoise(x, sigma, conds, {})
 
     def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
         count, batch = len(conds), x.shape[0]
@@ -114,7 +135,7 @@ class EmbeddedGuider:
         latents: Tensor,
         sampler: Any,
         sigmas: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         seed: int,
         told: Told,
     ) -> Tensor:
@@ -140,6 +161,10 @@ class EmbeddedHandle:
     def highest_sigma(self) -> float:
         return float(self.model.schedule.sigma_max)
 
+    def noised(self, sigma: float, noise: Tensor, latents: Tensor) -> Tensor:
+        full = is_full(sigma, self.highest_sigma())
+        return self.model.schedule.noise_scaling(torch.tensor(sigma), noise, latents, full)
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))
@@ -159,6 +184,9 @@ class EmbeddedHandle:
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, sdpa, extent)
         self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
+
+    def set_chunk(self, frames: int) -> None:
+        self.model = replace(self.model, chunk=frames)
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         self.model = replace(self.model, windows=self.model.windows.then(windows, highest, lowest))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
+from ..sampling.noise import is_full
 from .samplers import SEEDS, Callback, Denoise, Sampler, ddim
 from .schedules import NoiseSchedule
 
@@ -120,8 +121,7 @@ def sample(
         if callback is not None:
             callback(step, x0, x, total)
 
-    highest = float(schedule.sigma_max)
-    full = float(sigmas[0]) > highest or math.isclose(float(sigmas[0]), highest, rel_tol=1e-5)
+    full = is_full(float(sigmas[0]), float(schedule.sigma_max))
     x = schedule.noise_scaling(sigmas[0], noise, latent, full)
     x = sampler(denoise, x, sigmas, seed, checked)
     _refuse_not_finite(x, f"the result of sampler {getattr(sampler, '__name__', sampler)}")

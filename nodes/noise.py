@@ -1,8 +1,9 @@
 """Noise that a video starts from."""
 
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
-from ..bridge.noise import FreeInitNoise
+from ..bridge.noise import FreeInitNoise, invert
 from ..sampling.free_init import KINDS, LowPass
 from ..sampling.noise import PRIORS
 from ..sampling.noise import VideoNoise as NoisePrior
@@ -84,4 +85,29 @@ class FreeInit(io.ComfyNode):
         return io.NodeOutput(FreeInitNoise.of(model, samples, noise, noise_seed, low))
 
 
-NODES = [VideoNoise, FreeInit]
+class InvertVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightInvertVideo",
+            display_name="DDIM Inversion",
+            category="Framewright/noise",
+            description="The noise from which the model comes to a clip: its way from noise to video, "
+            "followed back (Song et al. 2021). Sampled again with another prompt, the clip keeps its layout "
+            "and motion (Tune-A-Video, Wu et al. 2022).",
+            search_aliases=["invert", "unsample", "inversion", "video editing", "ddim inverse"],
+            inputs=[
+                io.Guider.Input("guider", tooltip="Model and a prompt that says what the clip shows; cfg 1."),
+                io.Sampler.Input("sampler", tooltip="euler or ddim; none that draws noise on its way."),
+                io.Sigmas.Input("sigmas", tooltip="Those that it is to be sampled with again."),
+                io.Latent.Input("samples", tooltip="The clip, encoded."),
+            ],
+            outputs=[io.Noise.Output(display_name="NOISE", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, guider: object, sampler: object, sigmas: Tensor, samples: dict) -> io.NodeOutput:
+        return io.NodeOutput(invert(guider, sampler, sigmas, samples))
+
+
+NODES = [VideoNoise, FreeInit, InvertVideo]

@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.pictures import image
-from ..bridge.windows import add_windows, frame_numbers
+from ..bridge.windows import add_windows, frame_numbers, run_in_chunks
 from ..pictures.timeline import window_timeline
 from ..sampling.window_plan import FUSES, SCHEDULES
 from ..sampling.window_plan import Windows as WindowsPlan
@@ -119,4 +119,27 @@ class TemporalWindows(io.ComfyNode):
         return io.NodeOutput(WindowsPlan(length, overlap, "standard", fuse))
 
 
-NODES = [ContextWindows, TemporalWindows, WindowsPreview]
+class FrameChunks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightFrameChunks",
+            display_name="Frame Chunks",
+            category="Framewright/windows",
+            description="The image model sees a few frames of a long video at a time, which bounds its "
+            "memory, while temporal layers see all of them. The frames stay what they are.",
+            search_aliases=["low vram", "memory", "batched inference", "split frames"],
+            inputs=[
+                io.Model.Input("model", tooltip="Model with its motion module applied."),
+                io.Int.Input("frames", default=16, min=1, max=4096,
+                             tooltip="Frames through the image model at a time: as many as fit."),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, in chunks.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: object, frames: int) -> io.NodeOutput:
+        return io.NodeOutput(run_in_chunks(model, frames))
+
+
+NODES = [ContextWindows, TemporalWindows, FrameChunks, WindowsPreview]

@@ -7,30 +7,32 @@ import numpy as np
 from .draw import ACCENT, FAINT, INK, PAPER, RULE, box, canvas, finished, text
 
 LEFT, TOP, ROW = 72, 40, 12
+Step = Sequence[
+    tuple[Sequence[int], Sequence[float]]
+]  # windows, each its frames and what each of them counts
 
 
-def window_timeline(
-    steps: Sequence[Sequence[tuple[Sequence[int], Sequence[float]]]], frames: int
-) -> np.ndarray:
-    """Windows of one or more sampling steps, each its frames and what each of them counts."""
+def window_timeline(steps: Sequence[Step], frames: int, height: int | None = None) -> np.ndarray:
+    """The windows of one or more sampling steps; many of them in low rows, which `height` holds."""
     cell = max(2, min(14, 960 // frames))
     rows = sum(len(windows) + 1 for windows in steps)
-    picture = canvas(TOP + rows * ROW + 14, LEFT + frames * cell + 16)
+    row = ROW if height is None else max(1, min(ROW, height // rows))
+    picture = canvas(TOP + rows * row + 14, LEFT + frames * cell + 16)
     every = next(n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if n * cell >= 34)
     for frame in range(0, frames, every):
         text(picture, str(frame), LEFT + frame * cell, TOP - 10, 0.35, FAINT)
-        box(picture, LEFT + frame * cell, TOP - 6, 1, rows * ROW, RULE)
+        box(picture, LEFT + frame * cell, TOP - 6, 1, rows * row, RULE)
     text(picture, f"{frames} frames", LEFT, 16, 0.42, INK)
     y = TOP
     for number, windows in enumerate(steps):
-        text(picture, f"step {number}", 10, y + ROW - 2, 0.38, INK)
+        text(picture, f"step {number}", 10, y + 10, 0.38, INK)
         for held, weights in windows:
             for frame, weight in zip(held, weights, strict=True):
                 strength = 0.25 + 0.75 * weight / max(weights)
                 colour = tuple(
                     round(strength * a + (1 - strength) * b) for a, b in zip(ACCENT, PAPER, strict=True)
                 )
-                box(picture, LEFT + frame * cell, y, max(1, cell - 1), ROW - 3, colour)
-            y += ROW
-        y += ROW
+                box(picture, LEFT + frame * cell, y, max(1, cell - 1), max(1, row - 3), colour)
+            y += row
+        y += row
     return finished(picture)

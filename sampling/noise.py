@@ -6,6 +6,7 @@ a part in common with all frames, or with the one before (PYoCo, Ge et al. 2023)
 window, shuffled anew for every window after it (Qiu et al. 2023); repeated: not shuffled.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,11 @@ def free_noise(noise: Tensor, length: int, apart: int, generator: torch.Generato
         order = torch.randperm(apart, generator=generator)[: len(noise) - start]
         noise[start : start + apart] = noise[start - length + order]
     return noise
+
+
+def is_full(sigma: float, highest: float) -> bool:
+    """Whether hosts begin from this level with noise of the variance that training's last timestep had."""
+    return sigma > highest or math.isclose(sigma, highest, rel_tol=1e-5)
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,14 @@ def denoise(plan: Windows, x: Tensor, step: int, call: Call, windows_a_call: int
     raises where one alone is, or where one is not finite.
     """
     laid = _lay(plan, len(x), step, x.device)
-    results, start, many = [], 0, max(1, windows_a_call)
+    fused, highest, start, many = None, list[Tensor](), 0, max(1, windows_a_call)
     for count, length in laid.lengths:
         end = start + count * length
         while start < end:
-            frames = laid.index[start : min(end, start + many * length)]
+            rows = slice(start, min(end, start + many * length))
+            frames = laid.index[rows]
             try:
-                results.append(call(x.index_select(0, frames), frames, length))
+                parts = torch.stack(tuple(call(x.index_select(0, frames), frames, length)))  # [conditions, …]
             except torch.cuda.OutOfMemoryError as error:
                 if len(frames) == length:
                     raise FramewrightError(
@@ -61,27 +62,28 @@ def denoise(plan: Windows, x: Tensor, step: int, call: Call, windows_a_call: int
                     ) from error
                 many = max(1, len(frames) // length // 2)
                 continue
+            highest.append(torch.linalg.vector_norm(parts, math.inf))
+            parts *= laid.shares[rows].view(-1, *[1] * (x.ndim - 1)).to(parts.dtype)
+            fused = x.new_zeros(len(parts), *x.shape) if fused is None else fused
+            fused.index_add_(1, frames, parts)
             start += len(frames)
-    joined = torch.cat([torch.stack(tuple(made)) for made in results], dim=1)  # [conditions, N, …]
-    parts = joined * laid.shares.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-    fused = x.new_zeros(len(joined), *x.shape).index_add_(1, laid.index, parts)
-    if not math.isfinite(float(torch.linalg.vector_norm(fused, math.inf))):
-        _refuse(laid, joined)
+    if fused is None:
+        raise FramewrightError(f"context windows: {len(x)} frames came, expected at least 1")
+    if not math.isfinite(sum(map(float, highest))):
+        _refuse(laid, fused)
     return list(fused)
 
 
-def _refuse(laid: _Laid, joined: Tensor) -> None:
-    """Names the first window that is not finite in any condition."""
-    bad = int((~torch.isfinite(joined.transpose(0, 1).flatten(1))).any(1).nonzero()[0])
-    start = 0
+def _refuse(laid: _Laid, fused: Tensor) -> None:
+    """Names the first window with a frame that is not finite in any condition."""
+    bad, start = ~torch.isfinite(fused.transpose(0, 1).flatten(1)).all(1).cpu(), 0
     for count, length in laid.lengths:
-        if bad < start + count * length:
-            start += (bad - start) // length * length
-            held = laid.index[start : start + length].tolist()
-            raise FramewrightError(
-                f"context windows: the model's prediction for the window of frames {held[0]} to {held[-1]} "
-                f"is not finite, first in frame {int(laid.index[bad])}"
-            )
+        for frames in laid.index[start : start + count * length].cpu().split(length):
+            if len(spoiled := frames[bad[frames]]):
+                raise FramewrightError(
+                    f"context windows: the model's prediction for the window of frames {int(frames[0])} to "
+                    f"{int(frames[-1])} is not finite, first in frame {int(spoiled[0])}"
+                )
         start += count * length
 
 

@@ -5,6 +5,7 @@ Nothing is remembered on a module. The layers themselves and all that they need 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -30,10 +31,33 @@ POSITIONS = "framewright_positions"  # in transformer_options: each frame's plac
 NUMBERS = (
     "framewright_frame_numbers"  # likewise: which frames of the video a call holds, where not all, [W·F]
 )
+CHUNK = "framewright_chunk"  # likewise, where a call holds a part of what temporal layers see: a Chunk
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of the frames, that meets the others wherever temporal layers sit (see `sampling.chunks`).
+
+    `numbers` [F] are those of all the frames, in the video.
+    """
+
+    together: Callable[[Tensor, int, Callable[[Tensor], Tensor]], Tensor]
+    numbers: Tensor
+
+    def run(self, h: Tensor, options: dict[str, Any], layers: Callable[[Tensor, dict], Tensor]) -> Tensor:
+        """`layers` on the activations of all frames, with the options of all frames; those of this chunk."""
+        told = {**options, FRAMES: len(self.numbers), NUMBERS: self.numbers, CHUNK: None}
+        conditions = len(options.get("cond_or_uncond", (0,)))
+        return self.together(h, conditions, lambda joined: layers(joined, told))
 
 
 def frame_count(batch: int, options: dict[str, Any]) -> int:
     """Frames a clip in this call: what the context windows say, else the batch over its conditions."""
+    if options.get(CHUNK) is not None:
+        raise FramewrightError(
+            "frame chunks: an attention pattern or norms across frames came, which need all frames at once; "
+            "expected a model without Frame Chunks"
+        )
     frames = options.get(FRAMES) or batch // max(1, len(options.get("cond_or_uncond", (0,))))
     if batch % frames:
         raise FramewrightError(
@@ -42,11 +66,22 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
     return frames
 
 
+def numbers_in_video(frames: Tensor, options: dict[str, Any]) -> Tensor:
+    """The numbers [N] in the video of these frames of a call, which may hold a part of it."""
+    numbers = options.get(NUMBERS)
+    return frames if numbers is None else numbers.to(frames.device)[frames]
+
+
 def run_layers(site: Site, h: Tensor, options: dict[str, Any], where: str = LAYERS) -> Tensor:
-    """Pass activations [B·F, C, h, w] of a site through every layer set of the call."""
-    for layers in options.get(where, ()):
-        h = layers(site, h, options, where)
-    return h
+    """Pass activations [B·F, C, h, w] of a site through every layer set of the call; of chunks together."""
+    sets, chunk = options.get(where, ()), options.get(CHUNK)
+
+    def through(h: Tensor, options: dict[str, Any]) -> Tensor:
+        for layers in sets:
+            h = layers(site, h, options, where)
+        return h
+
+    return through(h, options) if chunk is None or not sets else chunk.run(h, options, through)
 
 
 def run_inner(x: Tensor, options: dict[str, Any], where: str = INNER) -> Tensor:

@@ -172,7 +172,8 @@ class _Call:
         self, unet: SpaceTimeUNet, x: Tensor, timesteps: Tensor, context: Tensor, options: dict[str, Any]
     ) -> None:
         self.layers: Any = unet.temporal if unet.params.temporal else {}
-        self.options, self.frames = options, frame_count(x.shape[0], options)
+        self.options = options
+        self.frames = frame_count(x.shape[0], options) if self.layers else 1  # which alone need to know
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
 
@@ -201,7 +202,8 @@ class _Call:
                 h, self.frames = temporal(h, self.frames), -(-self.frames // 2)
             elif temporal is not None and isinstance(layer, Upsample) and wanted != self.frames:
                 h, self.frames = temporal.widen(h, self.frames, wanted), wanted
-            options[FRAMES] = self.frames
+            if self.layers:
+                options[FRAMES] = self.frames
             waiting |= isinstance(layer, ResBlock) and place == 0
         return run_layers(site, h, options) if waiting else h
 

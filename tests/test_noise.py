@@ -1,13 +1,19 @@
 """Noise priors and FreeInit: their statistics, the host's own noise, and diffusers' numbers."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDIMInverseScheduler
 from diffusers.pipelines.free_init_utils import FreeInitMixin
 from diffusers.pipelines.free_noise_utils import AnimateDiffFreeNoiseMixin
-from framewright.bridge.noise import FreeInitNoise
-from framewright.embedded.sampling import prepare_noise
+from framewright.bridge.host import use
+from framewright.bridge.noise import FreeInitNoise, invert
+from framewright.embedded.host import EmbeddedHost
+from framewright.embedded.samplers import SAMPLERS
+from framewright.embedded.sampling import Guider, prepare_noise, sample
+from framewright.embedded.schedules import NoiseSchedule, schedule_sigmas
 from framewright.errors import FramewrightError
 from framewright.sampling.free_init import KINDS, LowPass, free_init, renoised
 from framewright.sampling.noise import PRIORS, VideoNoise, free_noise
@@ -112,6 +118,62 @@ def test_free_init_noise_goes_on_from_the_first_pass() -> None:
     torch.testing.assert_close(given, free_init(slow, prepare_noise(latents, 9), low))
     with pytest.raises(FramewrightError, match="expected those of the pass before FreeInit"):
         FreeInitNoise(9, latents, first, 14.6, low).generate_noise({"samples": torch.zeros(7, 4, 8, 8)})
+
+
+class Toy:
+    """A model whose noise depends on what it sees alone, in the form that the built-in host samples."""
+
+    schedule = NoiseSchedule("eps")
+
+    def predict(self, x: Tensor, sigma: Tensor, conds: list, sigmas: Tensor | None = None) -> list[Tensor]:
+        seen = self.schedule.calculate_input(sigma, x)
+        return [self.schedule.calculate_denoised(sigma, self.noise(seen) * cond, x) for cond in conds]
+
+    @staticmethod
+    def noise(seen: Tensor) -> Tensor:
+        return 0.7 * seen + 0.4 * torch.sin(3 * seen)
+
+
+def test_inversion_is_that_of_diffusers() -> None:
+    use(EmbeddedHost())
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    theirs = DDIMInverseScheduler(**betas, clip_sample=False, set_alpha_to_one=False)
+    theirs.set_timesteps(25)
+    clip = torch.randn(5, 4, 8, 8)
+    expected = clip * theirs.alphas_cumprod[0].sqrt()
+    for t in theirs.timesteps:
+        expected = theirs.step(Toy.noise(expected), int(t), expected).prev_sample
+    sigmas = Toy.schedule.sigma(theirs.timesteps.flip(0).float())
+    found = invert(Guider(Toy(), 1.0, 1.0, 1.0), SAMPLERS["ddim"], sigmas, {"samples": clip})
+    ours = found.noised / (1 + found.sigma**2) ** 0.5
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_was_inverted_is_sampled_again_to_the_same_clip() -> None:
+    use(EmbeddedHost())
+    clip, guider = torch.randn(5, 4, 8, 8), Guider(Toy(), 1.0, 1.0, 1.0)
+    for scheduler, denoise in (("karras", 1.0), ("sgm_uniform", 0.6)):
+        sigmas = schedule_sigmas(scheduler, Toy.schedule, 200, denoise)
+        noise = invert(guider, SAMPLERS["euler"], sigmas, {"samples": clip})
+        for begun in (torch.zeros_like(clip), clip):
+            given = noise.generate_noise({"samples": begun})
+            made = sample(guider, given, SAMPLERS["euler"], sigmas, begun)
+            assert float((made - clip).abs().max()) < 0.1 * float(clip.std())
+
+
+def test_inversion_refuses_what_leads_nowhere() -> None:
+    use(EmbeddedHost())
+    clip, sigmas = {"samples": torch.randn(5, 4, 8, 8)}, torch.tensor([10.0, 1.0, 0.0])
+    guider, euler = Guider(Toy(), 1.0, 1.0, 1.0), SAMPLERS["euler"]
+    with pytest.raises(FramewrightError, match="sigmas: .* came, expected at least 2 levels that fall"):
+        invert(guider, euler, sigmas.flip(0), clip)
+    with pytest.raises(FramewrightError, match=r"samples of \[1, 4, 5, 8, 8\] came"):
+        invert(guider, euler, sigmas, {"samples": torch.zeros(1, 4, 5, 8, 8)})
+    with pytest.raises(FramewrightError, match=r"expected those of the inverted clip, \[5, 4, 8, 8\]"):
+        invert(guider, euler, sigmas, clip).generate_noise({"samples": torch.zeros(6, 4, 8, 8)})
+    broken = Guider(Toy(), math.nan, 1.0, 1.0)
+    with pytest.raises(FramewrightError, match="not finite"):
+        invert(broken, euler, sigmas, clip)
 
 
 @pytest.mark.parametrize(

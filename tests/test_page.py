@@ -73,6 +73,40 @@ def test_page_sends_what_we_send(path: Path, host_server: Server, open_page: Cal
     assert [error for error in page.console_errors if "framewright" in error.lower()] == []
 
 
+def test_a_node_shows_its_windows_as_they_are_set(
+    host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
+) -> None:
+    page = open_page(host_server)
+    workflow = parse((ROOT / "workflows" / "long_video_windows.json").read_text("utf-8"), "windows")
+    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+    page.evaluate("void (window.shown = () => document.querySelector('.framewright-timeline'))")
+    page.evaluate(
+        "void (window.told = app.graph.nodes.find(node => node.type === 'FramewrightContextWindows'))"
+    )
+    picture = "shown()?.querySelector('img')"
+    page.wait(f"{picture}?.naturalWidth > 0")
+    first = page.evaluate(f"[{picture}.src, {picture}.naturalWidth]")
+    page.screenshot(tmp_path / "timeline.png")
+
+    def set_widget(node: str, name: str, value: object) -> None:
+        page.evaluate(f"{node}.widgets.find(one => one.name === '{name}').value = {json.dumps(value)}")
+
+    set_widget("told", "schedule", "uniform")
+    page.wait(f"{picture}.naturalWidth > 0 && {picture}.src !== {json.dumps(first[0])}")
+    set_widget("told", "overlap", 16)
+    page.wait("shown().innerText.includes('overlap: 16 came, expected 0 to 15')")
+    set_widget("told", "overlap", 4)
+    page.wait(f"shown().innerText === '' && !{picture}.hidden")
+    frames = "app.graph.nodes.find(node => node.type === 'FramewrightEmptyFrames')"
+    set_widget(frames, "frames", 20)
+    page.wait(f"{picture}.naturalWidth > 0 && {picture}.naturalWidth < {first[1]}")
+    saved = page.evaluate("app.graph.serialize().nodes.find(one => one.id === told.id).widgets_values")
+    given = next(one for one in workflow["nodes"] if one["type"] == "FramewrightContextWindows")
+    assert len(saved) == len(given["widgets_values"])
+    page.evaluate("app.graph.clear()")
+    assert [error for error in page.console_errors if "framewright" in error.lower()] == []
+
+
 def told(prompt: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     """What a prompt asks for, without titles, which the page translates, and undeclared previews."""
     kept = {}

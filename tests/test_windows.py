@@ -3,8 +3,11 @@
 import itertools
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from framewright.bridge.windows import timeline_on_node
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import FUSES, SCHEDULES, Windows, halving
 from framewright.sampling.windows import StepWindows, denoise, nearest_step
@@ -192,3 +195,23 @@ def test_windows_hold_between_noise_levels_the_last_ones_first() -> None:
 def test_settings_that_make_no_sense_are_one_error(settings: dict, message: str) -> None:
     with pytest.raises(FramewrightError, match=message):
         Windows(**settings)
+
+
+def test_the_picture_on_a_node_is_of_its_settings() -> None:
+    def drawn(**settings: str) -> np.ndarray:
+        png = np.frombuffer(timeline_on_node(settings), np.uint8)
+        return cv2.imdecode(png, cv2.IMREAD_COLOR)
+
+    pictures = [
+        drawn(), drawn(frames="64", length="16", overlap="8"), drawn(overlap="4"), drawn(schedule="uniform"),
+        drawn(frames="20"), drawn(keep_frames="0, 9"), drawn(schedule="looped", closed_loop="true"),
+    ]  # fmt: skip
+    assert np.array_equal(pictures[0], pictures[1])
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures) - 1
+    for settings in ({"length": "1", "overlap": "0"}, {"length": "512", "overlap": "511"}):
+        assert max(drawn(frames="1000000", **settings).shape) < 2500
+    for wrong in ({"overlap": "16"}, {"length": "many"}, {"length": "-3"}, {"length": "9" * 99},
+                  {"schedule": "<b>"}, {"keep_frames": "x"}, {"stride": "0"}, {"keep_frames": "70"},
+    ):  # fmt: skip
+        with pytest.raises(FramewrightError, match="came, expected"):
+            timeline_on_node(wrong)

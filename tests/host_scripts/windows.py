@@ -17,7 +17,8 @@ from comfy.cldm.cldm import ControlNet  # noqa: E402
 from comfy.t2i_adapter.adapter import Adapter_light  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
-from framewright.bridge.windows import add_windows  # noqa: E402
+from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
+from framewright.errors import FramewrightError  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.motion_settings import MotionSettings  # noqa: E402
 from tiny import CPU, SHAPE, sampled  # noqa: E402
@@ -161,6 +162,33 @@ expected = sampled(bare, yes, no, FRAMES, **SMALL)
 seen.clear()
 answer["temporal windows"] = close(sampled(inside, yes, no, FRAMES, **SMALL), expected)
 answer[f"hints under temporal windows {seen['hints']}"] = seen["hints"] == FRAMES
+
+# All of that a few frames at a time, with prompts in regions that move and over time.
+chunked = run_in_chunks(inside, 4)
+seen.clear()
+answer["chunks"] = close(sampled(chunked, yes, no, FRAMES, **SMALL), expected, 1e-4)
+answer[f"evaluations in chunks {dict(seen)}"] = dict(seen) == {
+    "frames": 2 * FRAMES * SMALL["steps"],
+    "hints": FRAMES,
+}
+for name in ("two", "T2I-Adapter", "a prompt for each frame", "regions that move"):
+    whole = sampled(inside, *cases[name], FRAMES, **SMALL)
+    answer[f"chunks, {name}"] = close(sampled(chunked, *cases[name], FRAMES, **SMALL), whole, 1e-4)
+for name, base in (
+    ("inner", tiny.inner()),
+    ("lvdm", tiny.lvdm()),
+    ("make_your_video", tiny.make_your_video()),
+):
+    other = apply_motion(model, base, norms="frame by frame")
+    whole = sampled(other, positive, negative, 8, **SMALL)
+    answer[f"chunks, {name}"] = close(
+        sampled(run_in_chunks(other, 3), positive, negative, 8, **SMALL), whole, 1e-4
+    )
+try:
+    across = apply_motion(model, tiny.motion(), norms="across frames")
+    sampled(run_in_chunks(across, 3), positive, negative, 8, **SMALL)
+except FramewrightError as error:
+    answer["norms across frames are refused"] = "need all frames at once" in str(error)
 
 # With a motion module, several windows in a call are as one at a time, and hints matter.
 many = sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL)

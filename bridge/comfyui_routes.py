@@ -1,0 +1,17 @@
+"""What the page asks of the pack while a graph is edited."""
+
+from aiohttp import web
+from server import PromptServer
+
+from ..errors import FramewrightError
+from .windows import timeline_on_node
+
+
+def add_routes() -> None:
+    @PromptServer.instance.routes.get("/framewright/windows")
+    async def windows(request: web.Request) -> web.Response:
+        """The windows of a node's settings, which are the query, as a picture, or what is wrong with them."""
+        try:
+            return web.Response(body=timeline_on_node(request.query), content_type="image/png")
+        except FramewrightError as error:
+            return web.Response(status=400, text=str(error))
