@@ -10,8 +10,11 @@ from .windows import timeline_on_node
 def add_routes() -> None:
     @PromptServer.instance.routes.get("/framewright/windows")
     async def windows(request: web.Request) -> web.Response:
-        """The windows of a node's settings, which are the query, as a picture, or what is wrong with them."""
+        """The windows of a node's settings, which are the query, as a picture, or as text what is wrong.
+
+        Text is no failed request either: settings are wrong for a moment while somebody types.
+        """
         try:
             return web.Response(body=timeline_on_node(request.query), content_type="image/png")
         except FramewrightError as error:
-            return web.Response(status=400, text=str(error))
+            return web.Response(text=str(error))

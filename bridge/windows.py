@@ -11,7 +11,7 @@ from ..pictures.timeline import window_timeline
 from ..sampling.window_plan import Windows
 from .host import host
 
-_MOST_FRAMES, _HEIGHT = 1024, 300  # of a picture on a node; frames, and pixels for the rows
+_MOST_FRAMES, _ROOM = 1024, (260, 110)  # of a picture on a node; frames, and pixels for windows
 
 
 def add_windows(model: Any, windows: Windows, start: float, end: float) -> Any:
@@ -53,7 +53,7 @@ def timeline_on_node(settings: Mapping[str, str]) -> bytes:
         frame_numbers("keep_frames", settings.get("keep_frames", "")),
     )  # fmt: skip
     plans = [windows.plan(frames, step) for step in range(3 if windows.moves else 1)]
-    drawn = (window_timeline(plans, frames, _HEIGHT) * 255).round().astype(np.uint8)
+    drawn = (window_timeline(plans, frames, *_ROOM) * 255).round().astype(np.uint8)
     return cv2.imencode(".png", drawn[..., ::-1])[1].tobytes()
 
 

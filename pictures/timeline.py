@@ -12,9 +12,14 @@ Step = Sequence[
 ]  # windows, each its frames and what each of them counts
 
 
-def window_timeline(steps: Sequence[Step], frames: int, height: int | None = None) -> np.ndarray:
-    """The windows of one or more sampling steps; many of them in low rows, which `height` holds."""
-    cell = max(2, min(14, 960 // frames))
+def window_timeline(
+    steps: Sequence[Step], frames: int, width: int = 960, height: int | None = None
+) -> np.ndarray:
+    """The windows of one or more sampling steps.
+
+    Frames share `width` pixels, two each at least; many windows lie in low rows, which `height` pixels hold.
+    """
+    cell = max(2, min(14, width // frames))
     rows = sum(len(windows) + 1 for windows in steps)
     row = ROW if height is None else max(1, min(ROW, height // rows))
     picture = canvas(TOP + rows * row + 14, LEFT + frames * cell + 16)

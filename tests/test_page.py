@@ -86,6 +86,8 @@ def test_a_node_shows_its_windows_as_they_are_set(
     picture = "shown()?.querySelector('img')"
     page.wait(f"{picture}?.naturalWidth > 0")
     first = page.evaluate(f"[{picture}.src, {picture}.naturalWidth]")
+    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
+    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
     page.screenshot(tmp_path / "timeline.png")
 
     def set_widget(node: str, name: str, value: object) -> None:
@@ -99,8 +101,8 @@ def test_a_node_shows_its_windows_as_they_are_set(
     page.wait(f"shown().innerText === '' && !{picture}.hidden")
     frames = "app.graph.nodes.find(node => node.type === 'FramewrightEmptyFrames')"
     set_widget(frames, "frames", 20)
-    page.wait(f"{picture}.naturalWidth > 0 && {picture}.naturalWidth < {first[1]}")
-    saved = page.evaluate("app.graph.serialize().nodes.find(one => one.id === told.id).widgets_values")
+    page.wait(f"{picture}.naturalWidth > 0 && {picture}.naturalWidth !== {first[1]}")
+    saved = page.evaluate("app.graph.serialize().nodes.find(one => one.type === told.type).widgets_values")
     given = next(one for one in workflow["nodes"] if one["type"] == "FramewrightContextWindows")
     assert len(saved) == len(given["widgets_values"])
     page.evaluate("app.graph.clear()")

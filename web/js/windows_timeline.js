@@ -5,6 +5,7 @@ import { app } from "/scripts/app.js";
 
 const NODES = new Set(["FramewrightContextWindows", "FramewrightTemporalWindows"]);
 const COUNTS = ["frames", "batch_size"]; // names of the widget that says how many frames a latent has
+const TIMELINE = "framewright_timeline"; // type of the widget
 const HEIGHT = 150; // pixels
 const EVERY = 400; // milliseconds between looks at the settings, which other nodes and undo change too
 
@@ -44,7 +45,9 @@ function framesOf(node) {
 function settings(node) {
   const told = new URLSearchParams();
   for (const widget of node.widgets ?? []) {
-    if (["number", "string", "boolean"].includes(typeof widget.value)) told.set(widget.name, widget.value);
+    if (widget.type !== TIMELINE && ["number", "string", "boolean"].includes(typeof widget.value)) {
+      told.set(widget.name, widget.value);
+    }
   }
   told.set("frames", framesOf(node) ?? 4 * (Number(told.get("length")) || 16));
   return told.toString();
@@ -60,7 +63,7 @@ function addTimeline(node) {
   picture.alt = "The windows of the first steps";
   words.style.cssText = "font-size: 12px; color: var(--error-text, #f66); white-space: normal";
   holder.append(picture, words);
-  const widget = node.addDOMWidget("timeline", "framewright_timeline", holder, {
+  const widget = node.addDOMWidget("timeline", TIMELINE, holder, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => HEIGHT,
@@ -73,10 +76,11 @@ function addTimeline(node) {
     const asked = (shown = settings(node));
     const answer = await api.fetchApi(`/framewright/windows?${asked}`);
     if (asked !== shown) return;
+    const drawn = answer.headers.get("Content-Type") === "image/png";
     URL.revokeObjectURL(picture.src);
-    picture.hidden = !answer.ok;
-    words.textContent = answer.ok ? "" : await answer.text();
-    if (answer.ok) picture.src = URL.createObjectURL(await answer.blob());
+    picture.hidden = !drawn;
+    words.textContent = drawn ? "" : await answer.text();
+    if (drawn) picture.src = URL.createObjectURL(await answer.blob());
   };
   const timer = setInterval(() => show().catch((error) => (words.textContent = String(error))), EVERY);
   const removed = node.onRemoved;
