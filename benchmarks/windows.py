@@ -139,7 +139,7 @@ def seconds(kind: str, count: int) -> float:
 
     plan = long_plan(kind, PLAN_FRAMES, SEGMENT, SHARED)
     with Pool(one_thread, count, video.is_that_of, lambda _: None) as workers:
-        list(workers([Job(n, (0, 1), video.latents[:2], video.given[:2]) for n in range(count)]))
+        list(workers([Job((n,), (0, 1), video.latents[:2], video.given[:2]) for n in range(count)]))
         began = time.monotonic()
         make_video(plan, video.latents, video.given, Nothing(), workers)
         taken = time.monotonic() - began

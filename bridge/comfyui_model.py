@@ -122,6 +122,13 @@ class ComfyModel:
         self._set_handler(replace(self._handler.manner, hints_once=True))
 
     @property
+    def in_parts(self) -> bool:
+        handler = self.model.model_options.get("context_handler")
+        if isinstance(handler, WindowHandler):
+            return replace(handler.manner, hints_once=False) != Manner()
+        return handler is not None  # the host's own windows
+
+    @property
     def _handler(self) -> WindowHandler:
         earlier = self.model.model_options.get("context_handler")
         return earlier if isinstance(earlier, WindowHandler) else WindowHandler()

@@ -64,6 +64,10 @@ class ModelHandle(Protocol):
     def set_chunk(self, frames: int) -> None:
         """Pass at most so many frames at a time through the image model, outside of windows."""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether it samples a video in windows or chunks."""
+
     def encode_hints_once(self) -> None:
         """Pass each ControlNet's hints through its encoder once a render, not at every step."""
 

@@ -18,7 +18,7 @@ from ..sampling.long_plan import LongPlan, long_plan
 from ..sampling.long_video import Job, Workers, in_turn, make_video
 from ..sampling.segment_store import SegmentStore
 from ..temporal.known_frames import KNOWN, Known
-from ..temporal.slots import NUMBERS
+from ..temporal.slots import FRAMES, NUMBERS
 from .host import GuiderHandle, Told, host
 
 # From what knows the video by a summary, and what hears of steps done, workers while a `with` block lasts.
@@ -42,12 +42,14 @@ class LongVideo:
     """A video to be sampled by a plan.
 
     Everything that a segment depends on is taken from its frames' numbers and its own, so that it does not
-    matter who makes it, or when.
+    matter who makes it, or when. `known_noise`: the noise, in deviations of it, on frames that a segment is
+    given. `together`: up to how many segments of a level share a model call.
     """
 
     def __init__(
-        self, rule: PlanRule, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]
-    ) -> None:
+        self, rule: PlanRule, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any],
+        known_noise: float = 0.0, together: int = 1,
+    ) -> None:  # fmt: skip
         samples = latent["samples"]
         if samples.ndim != 4:
             raise FramewrightError(
@@ -62,6 +64,12 @@ class LongVideo:
         self._noise = noise.generate_noise(latent)
         self._seed, self._sampler, self._sigmas = noise.seed, sampler, sigmas
         self.guider: GuiderHandle = host().guider(guider)
+        self._model = host().handle(self.guider.model)
+        if together > 1 and self._model.in_parts:
+            raise FramewrightError(
+                f"segments_at_once: {together} came for a model that samples in windows or chunks, expected 1"
+            )
+        self.known_noise, self.together = known_noise, together
         self.steps = len(sigmas) - 1
 
     def make(self, job: Job, told: Told) -> Tensor:
@@ -69,13 +77,26 @@ class LongVideo:
         return self._sample(job, self._sigmas, told)
 
     def _sample(self, job: Job, sigmas: Tensor, told: Told) -> Tensor:
-        numbers = torch.tensor(job.frames)
-        shown = host().handle(self.guider.model).latent_in(job.latents)
-        options = {NUMBERS: numbers, KNOWN: Known(shown, job.given, numbers)}
+        numbers, alone = torch.tensor(job.frames), len(job.segments) == 1
+        latents = self._shaken(job)
+        known = Known(self._model.latent_in(latents), job.given, numbers if alone else None)
+        options = {NUMBERS: numbers, KNOWN: known} | ({} if alone else {FRAMES: job.length})
         guider = self.guider.part(job.frames, len(self.latents), options)
-        seed = (self._seed + job.number) % 2**64
-        mask = frame_mask(job.given, job.latents)
-        return guider.sample(self._noise[numbers], job.latents, self._sampler, sigmas, mask, seed, told)
+        seed = (self._seed + job.segments[0]) % 2**64
+        mask = frame_mask(job.given, latents)
+        return guider.sample(self._noise[numbers], latents, self._sampler, sigmas, mask, seed, told)
+
+    def _shaken(self, job: Job) -> Tensor:
+        """The job's latents with noise on those that are given, the same on a frame whatever job holds it."""
+        if not self.known_noise or not job.given.any():
+            return job.latents
+        zero = torch.zeros_like(job.latents[:1])
+        scale = self._model.latent_in(zero + 1) - self._model.latent_in(zero)
+        noises = [
+            torch.randn(zero.shape, generator=torch.Generator().manual_seed((self._seed + frame + 1) % 2**63))
+            for frame in job.frames
+        ]
+        return job.latents + job.given.view(-1, 1, 1, 1) * self.known_noise * torch.cat(noises) / scale
 
     def fingerprint(self) -> str:
         """What the video is to be, but for the model's weights."""
@@ -102,6 +123,7 @@ class LongVideo:
     def _parts(self) -> Iterator[Tensor | str]:
         function = getattr(self._sampler, "sampler_function", self._sampler)
         yield f"{self.plan} {self._seed} {getattr(function, '__name__', function)} "
+        yield f"{self.known_noise:g} {self.together} "
         yield repr(sorted(getattr(self._sampler, "extra_options", {}).items()))
         yield from (self.latents, self.given, self._noise, self._sigmas)
         yield from self.guider.settings()
@@ -111,7 +133,7 @@ class LongVideo:
         frames = self.plan.segments[0].frames
         index = list(frames)
         first = self._sample(
-            Job(0, frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
+            Job((0,), frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
         )
         return _means(first)
 
@@ -131,10 +153,11 @@ def sample_long_video(video: LongVideo, name: str, pool: MakePool | None = None)
         show(done, x0)
 
     def make(job: Job) -> Tensor:
-        return video.make(job, lambda step, x0, x, steps: stepped(1, x0))
+        return video.make(job, lambda step, x0, x, steps: stepped(len(job.segments), x0))
 
     with nullcontext(in_turn(make)) if pool is None else pool(video.is_that_of, stepped) as workers:
-        return make_video(video.plan, video.latents, video.given, store, workers), line
+        plan, latents, given, together = video.plan, video.latents, video.given, video.together
+        return make_video(plan, latents, given, store, workers, together), line
 
 
 def _open(video: LongVideo, name: str) -> tuple[SegmentStore, str]:

@@ -58,8 +58,8 @@ class Pool:
                 worker.close()
         self._threads.shutdown(cancel_futures=True)
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Tensor]]:
-        pending: set[Future[tuple[int, Tensor]]] = {self._threads.submit(self._make, job) for job in jobs}
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
+        pending: set[Future[tuple[Job, Tensor]]] = {self._threads.submit(self._make, job) for job in jobs}
         while pending:
             done, pending = wait(pending, TICK, FIRST_COMPLETED)
             with self._lock:
@@ -68,14 +68,19 @@ class Pool:
             for one in done:
                 yield one.result()
 
-    def _make(self, job: Job) -> tuple[int, Tensor]:
+    def _make(self, job: Job) -> tuple[Job, Tensor]:
         if not hasattr(self._thread, "number"):
             with self._lock:
                 self._thread.number = self._threads_seen = self._threads_seen + 1
-        number, lost = self._thread.number, ""
+        number, lost, which = self._thread.number, "", ", ".join(map(str, job.segments))
+
+        def stepped() -> None:
+            with self._lock:
+                self._steps += len(job.segments)
+
         for _ in range(TRIES):
             try:
-                return job.number, self._worker(number).make(job, self._stepped)
+                return job, self._worker(number).make(job, stepped)
             except WorkerLost as error:
                 lost = str(error)
                 with self._lock:
@@ -83,9 +88,9 @@ class Pool:
                         worker.close()
                 if self._stop.is_set():
                     break
-                log.warning("A worker was lost; segment %d is tried again: %s", job.number, lost)
+                log.warning("A worker was lost; segment %s is tried again: %s", which, lost)
         raise FramewrightError(
-            f"workers: segment {job.number} was tried {TRIES} times, each time its worker was lost: {lost}"
+            f"workers: segment {which} was tried {TRIES} times, each time its worker was lost: {lost}"
         )
 
     def _worker(self, number: int) -> Worker:
@@ -102,7 +107,3 @@ class Pool:
             with self._lock:
                 self._workers[number] = worker
         return worker
-
-    def _stepped(self) -> None:
-        with self._lock:
-            self._steps += 1

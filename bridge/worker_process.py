@@ -70,8 +70,8 @@ def _end_with_parent(parent: int) -> None:
 
 
 def packed(job: Job) -> bytes:
-    numbers = torch.tensor((job.number, *job.frames))
-    return save({"numbers": numbers, "latents": job.latents.contiguous(), "given": job.given})
+    numbers = {"segments": torch.tensor(job.segments), "frames": torch.tensor(job.frames)}
+    return save({**numbers, "latents": job.latents.contiguous(), "given": job.given})
 
 
 def made(answers: Iterable[bytes], stepped: Callable[[], None]) -> Tensor:
@@ -84,8 +84,8 @@ def made(answers: Iterable[bytes], stepped: Callable[[], None]) -> Tensor:
 
 
 def _job(given: dict[str, Tensor]) -> Job:
-    number, *frames = given["numbers"].tolist()
-    return Job(number, tuple(frames), given["latents"], given["given"])
+    segments, frames = (tuple(given[name].tolist()) for name in ("segments", "frames"))
+    return Job(segments, frames, given["latents"], given["given"])
 
 
 class WorkerProcess:

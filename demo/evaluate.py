@@ -17,6 +17,7 @@ from ..embedded.sampling import Guider, prepare_noise, sample
 from ..embedded.schedules import schedule_sigmas
 from ..sampling.window_plan import Windows
 from ..sampling.windows import StepWindows
+from ..temporal.motion_settings import MotionSettings
 from . import render
 from .files import FOLDER
 from .judge import judge, score, warp_errors
@@ -35,6 +36,11 @@ class Renderer:
         self.image, self._words, self._vae = host.demo_model()
         motion = open_motion(FOLDER / "motion.safetensors", "demo")
         self.video: EmbeddedModel = apply_motion(self.image, motion)
+        through = StepWindows().then(WINDOWS, math.inf, 0.0)
+        self.long: dict[str, EmbeddedModel] = {
+            "context_windows": replace(self.video, windows=through),
+            "temporal_windows": apply_motion(self.image, motion, MotionSettings(views=WINDOWS)),
+        }
 
     def __call__(self, model: EmbeddedModel, subject: Subject, seed: int, frames: int = FRAMES) -> np.ndarray:
         positive, negative = ([[self._words.encode([text]), {}]] for text in (subject.caption(), ""))
@@ -48,7 +54,8 @@ class Renderer:
 def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
     """Records to print, the video model's scores last.
 
-    Before them come the image model alone and 64 frames through windows.
+    Before them come the image model alone, and 64 frames through windows of whole predictions (Context
+    Windows) and of the motion module's attention alone (Temporal Windows).
     """
     rng, renderer = np.random.default_rng(seed), Renderer()
     held_out = [subject for subject in subjects() if subject.held_out]
@@ -63,8 +70,8 @@ def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
         return score([(s, renderer(model, s, seed * 1000 + i)) for i, s in enumerate(tqdm(drawn, title))])
 
     yield {"image_model_alone": _rounded(scores(renderer.image, "image model alone"), on_truth)}
-    if long_prompts:
-        yield {"through_windows": _through_windows(renderer, drawn[:long_prompts], seed, rng)}
+    for way, model in renderer.long.items() if long_prompts else ():
+        yield {way: _through_windows(renderer, model, way, drawn[:long_prompts], seed)}
     reached = min(on_truth[part] for part in ("colour", "shape", "motion"))
     yield {**_rounded(scores(renderer.video, "with the motion module"), on_truth),
            "judge_on_true_clips": round(reached, 4)}  # fmt: skip
@@ -75,17 +82,18 @@ def _rounded(scores: dict, on_truth: dict) -> dict:
     return {**told, "warp_ratio": round(scores["warp_error"] / on_truth["warp_error"], 3)}
 
 
-def _through_windows(renderer: Renderer, drawn: list[Subject], seed: int, rng: np.random.Generator) -> dict:
+def _through_windows(
+    renderer: Renderer, model: EmbeddedModel, way: str, drawn: list[Subject], seed: int
+) -> dict:
     """64 frames: how often each stretch of 16 frames moves as in a true clip, and the seams against the rest.
 
     In a true clip growth ends with the first 16 frames.
     """
-    windows = StepWindows().then(WINDOWS, math.inf, 0.0)
-    model, frames = replace(renderer.video, windows=windows), 4 * FRAMES
+    rng, frames = np.random.default_rng(seed), 4 * FRAMES
     held = [window.frames for window in WINDOWS.plan(frames)]
     borders = {at[0] for at in held} | {at[-1] + 1 for at in held} - {0, frames}
     right, seams, inside = [], [], []
-    for number, subject in enumerate(tqdm(drawn, "64 frames through windows")):
+    for number, subject in enumerate(tqdm(drawn, f"64 frames through {way}")):
         video = renderer(model, subject, seed * 1000 + number, frames)
         truth = render.frames(Scene.sample(subject, rng), frames)
         stretches = [slice(at, at + FRAMES) for at in range(0, frames, FRAMES)]

@@ -191,5 +191,9 @@ class EmbeddedHandle:
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         self.model = replace(self.model, windows=self.model.windows.then(windows, highest, lowest))
 
+    @property
+    def in_parts(self) -> bool:
+        return self.model.windows != StepWindows() or self.model.chunk is not None
+
     def encode_hints_once(self) -> None:
         """There are no ControlNets here."""

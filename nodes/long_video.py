@@ -136,6 +136,11 @@ class SampleLongVideo(io.ComfyNode):
                 io.Combo.Input("backend", options=list(BACKENDS), default=BACKENDS[0], optional=True,
                                tooltip="Where workers run: in processes of this machine, or on the Ray "
                                "cluster that RAY_ADDRESS names."),
+                io.Float.Input("known_noise", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
+                               tooltip="Noise on the frames that a segment is given, 1 as strong as they "
+                               "are: a little keeps an extension from building on what went wrong before."),
+                io.Int.Input("segments_at_once", default=1, min=1, max=64, optional=True,
+                             tooltip="Segments of a level that share model calls, where a GPU has room."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The video's latents.")],
@@ -144,9 +149,12 @@ class SampleLongVideo(io.ComfyNode):
     @classmethod
     def execute(
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any],
-        plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0],
+        plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0], known_noise: float = 0.0,
+        segments_at_once: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
-        video = LongVideo(plan, noise, guider, sampler, sigmas, latent_image)
+        video = LongVideo(
+            plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once
+        )  # fmt: skip
         if serving():
             serve(video)
         pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None

@@ -28,6 +28,25 @@ class Known(NamedTuple):
     numbers: Tensor | None = None
 
 
+def known_in_call(options: dict[str, Any]) -> Known | None:
+    """Of the known frames those that a call holds, which may be a part of them; None where it tells of none.
+
+    Raises where there is not a number for each.
+    """
+    known: Known | None = options.get(KNOWN)
+    if known is None:
+        return None
+    latents, given, held = known
+    if given.shape != latents.shape[:1]:
+        raise FramewrightError(
+            f"known frames: {list(given.shape)} numbers came for {latents.shape[0]} frames, expected one each"
+        )
+    if held is None or (numbers := options.get(NUMBERS)) is None:
+        return known
+    rows = torch.searchsorted(held, numbers.to(held))
+    return Known(latents[rows], given[rows])
+
+
 class KnownFrames:
     """What a host calls after each input block (its `input_block_patch`); acts after the first.
 
@@ -44,18 +63,9 @@ class KnownFrames:
         self._weight = weight
 
     def __call__(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        known: Known | None = options.get(KNOWN)
-        if options["block"] != ("input", 0) or known is None:
+        if options["block"] != ("input", 0) or (known := known_in_call(options)) is None:
             return h
-        latents, given, held = known
-        if given.shape != latents.shape[:1]:
-            raise FramewrightError(
-                f"known frames: {list(given.shape)} numbers came for {latents.shape[0]} frames, expected one "
-                "each"
-            )
-        if held is not None and (numbers := options.get(NUMBERS)) is not None:
-            rows = torch.searchsorted(held, numbers.to(held))
-            latents, given = latents[rows], given[rows]
+        latents, given, _ = known
         came, expected = (1 + latents.shape[1], *latents.shape[2:]), (self._weight.shape[1], *h.shape[2:])
         if came != expected or h.shape[1] != self._weight.shape[0]:
             raise FramewrightError(

@@ -25,6 +25,7 @@ class Pattern:
     `images`: frames at the end of the batch that are unrelated pictures.
     `sites`: the parts of a UNet that the paper puts it in.
     `reference`: keys and values of a reference picture are read beside those of the frames.
+    `keys`: frames that all the others read, for the rule of known frames.
     `renormalise`: False masks after the softmax, so that the weights of a query no longer sum to one.
     """
 
@@ -38,6 +39,7 @@ class Pattern:
     images: int = 0
     sites: tuple[str, ...] = ("input", "middle", "output")
     reference: bool = False
+    keys: tuple[int, ...] = (0,)
     renormalise: bool = True
 
     def __post_init__(self) -> None:
@@ -60,6 +62,11 @@ class Pattern:
     @property
     def windowed(self) -> bool:
         return self.rule is _window
+
+    @property
+    def reads_known(self) -> bool:
+        """Whether `keys` are the frames that a long video's plan has given, where there is one."""
+        return self.rule is _known
 
     def reach(self, frames: int) -> tuple[int, int]:
         """The window in frames, never longer than the clip."""
@@ -106,6 +113,10 @@ def _keys_released(p: Pattern, i: int, frames: int) -> Iterable[int]:
         return {*range(0, frames, step), frames - 1}
     left, right = _key_pair(p, i, frames)
     return {left, right - 1}
+
+
+def _known(p: "Pattern", i: int, frames: int) -> Iterable[int]:
+    return {i, *p.keys}
 
 
 def _image_tail(p: Pattern, i: int, frames: int) -> Iterable[int]:
@@ -211,6 +222,13 @@ PATTERNS: dict[str, Pattern] = {
             "Key frames read each other; the rest read the left key and the last frame before the right key.",
             "ControlVideo, Zhang et al. 2023, long video as the code has it",
             rule=_keys_released,
+        ),
+        Pattern(
+            "known frames (ControlVideo)",
+            "all",
+            "Each frame reads itself and those that a long-video plan gives it; outside of one, the first.",
+            "ControlVideo, Zhang et al. 2023, its hierarchical sampler",
+            rule=_known,
         ),
         Pattern(
             "windowed temporal (VideoLDM)",

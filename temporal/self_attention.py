@@ -1,12 +1,14 @@
 """An attention pattern in the place of a UNet's own self-attention."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .extent import EVERYWHERE, Extent
+from .known_frames import known_in_call
 from .parts import Attention
 from .pattern_attention import attend
 from .patterns import Pattern
@@ -30,10 +32,28 @@ def self_attention_patch(
         frames, tiles = frame_count(batch, options), q.shape[0] // batch
         k, v = (t.reshape(q.shape[0], -1, t.shape[-1]) for t in (k, v))
         tq, tk, tv = (_swap(t, frames, tiles) for t in (q, k, v))
-        read = _swap(attend(pattern, tq, tk, tv, heads, frames, attention), tiles, frames)
+        rules, size = _rules(pattern, frames, options), tiles * frames
+        if len(set(rules)) == 1:
+            read = attend(rules[0], tq, tk, tv, heads, frames, attention)
+        else:
+            clips = enumerate(zip(tq.split(size), tk.split(size), tv.split(size), strict=True))
+            read = torch.cat(
+                [attend(rules[n % len(rules)], *qkv, heads, frames, attention) for n, qkv in clips]
+            )
+        read = _swap(read, tiles, frames)
         return read if strength == 1 else torch.lerp(attention(q, k, v, heads), read, strength)
 
     return patch
+
+
+def _rules(pattern: Pattern, frames: int, options: dict[str, Any]) -> list[Pattern]:
+    """The pattern of each clip of a condition, or the one of all: what is known differs between windows."""
+    known = known_in_call(options) if pattern.reads_known else None
+    if known is None:
+        return [pattern]
+    return [
+        replace(pattern, keys=tuple(clip.nonzero().flatten().tolist())) for clip in known.given.split(frames)
+    ]
 
 
 def _site(options: dict[str, Any]) -> Site:

@@ -20,7 +20,7 @@ weights = torch.randn(4, 4, 3, 3, generator=torch.Generator().manual_seed(0)) / 
 
 
 def make(job: Job) -> torch.Tensor:
-    x = torch.randn(job.latents.shape, generator=torch.Generator().manual_seed(job.number))
+    x = torch.randn(job.latents.shape, generator=torch.Generator().manual_seed(job.segments[0]))
     for _ in range(STEPS):
         x = torch.where(job.given.view(-1, 1, 1, 1) > 0, job.latents, x)
         x = torch.tanh(torch.nn.functional.conv2d(x, weights, padding=1) + x.mean(0))

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from framewright.bridge.host import use
 from framewright.bridge.long_video import LongVideo, PlanRule, sample_long_video
 from framewright.bridge.motion import apply_motion, open_motion
+from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo.files import MOTION_FILES
 from framewright.embedded import folders
 from framewright.embedded.folders import Folders
@@ -28,6 +30,7 @@ from framewright.sampling.long_plan import KINDS, long_plan
 from framewright.sampling.long_video import Job, in_turn, make_video
 from framewright.sampling.noise import VideoNoise
 from framewright.sampling.segment_store import SegmentStore
+from framewright.sampling.window_plan import Windows
 from framewright.temporal.known_frames import KNOWN, Known, KnownFrames
 from framewright.temporal.slots import NUMBERS
 from torch import Tensor
@@ -83,7 +86,7 @@ def made_of(job: Job) -> Tensor:
     """Frames that depend on the job's number, its frames and what it is given."""
     known = (job.latents * job.given.view(-1, 1, 1, 1)).sum()
     numbers = torch.tensor(job.frames, dtype=torch.float32).view(-1, 1, 1, 1)
-    return torch.sin(numbers + job.number + known).expand(-1, *SHAPE[1:]) * 1.5
+    return torch.sin(numbers + job.segments[0] + known).expand(-1, *SHAPE[1:]) * 1.5
 
 
 def video(folder: Path, workers: Callable | None = None) -> Tensor:
@@ -93,7 +96,7 @@ def video(folder: Path, workers: Callable | None = None) -> Tensor:
 
 def test_the_order_of_workers_does_not_matter(tmp_path: Path) -> None:
     def shuffled(jobs: Sequence[Job]) -> list[tuple[int, Tensor]]:
-        return [(job.number, made_of(job)) for job in random.Random(1).sample(jobs, len(jobs))]
+        return [(job, made_of(job)) for job in random.Random(1).sample(jobs, len(jobs))]
 
     assert torch.equal(video(tmp_path / "a"), video(tmp_path / "b", shuffled))
 
@@ -105,7 +108,7 @@ def test_an_ended_run_goes_on_where_it_was(tmp_path: Path) -> None:
         def make(job: Job, stop: int = stop) -> Tensor:
             if len(calls) == stop:
                 raise KeyboardInterrupt
-            calls.append(job.number)
+            calls.append(job.segments[0])
             return made_of(job)
 
         if stop < 99:
@@ -113,6 +116,35 @@ def test_an_ended_run_goes_on_where_it_was(tmp_path: Path) -> None:
                 video(tmp_path / "ended", in_turn(make))
     assert torch.equal(video(tmp_path / "ended", in_turn(make)), expected)
     assert sorted(calls) == list(range(len(PLAN.segments)))  # none twice
+
+
+def test_segments_in_a_batch_are_those_alone_and_a_batch_is_taken_up_whole(tmp_path: Path) -> None:
+    def alone(job: Job) -> Tensor:
+        frames = [job.frames[at : at + job.length] for at in range(0, len(job.frames), job.length)]
+        parts = zip(frames, job.latents.split(job.length), job.given.split(job.length), strict=True)
+        return torch.cat([made_of(Job((0,), *part)) for part in parts])
+
+    def made(together: int, folder: str, make: Callable[[Job], Tensor] = alone) -> Tensor:
+        store = SegmentStore(tmp_path / folder, "plan")
+        zeros = torch.zeros(SHAPE), torch.zeros(FRAMES)
+        return make_video(PLAN, *zeros, store, in_turn(make), together)
+
+    jobs: list[Job] = []
+
+    def seen(job: Job) -> Tensor:
+        jobs.append(job)
+        return alone(job)
+
+    expected = made(1, "one")
+    for together in (2, 3, 99):
+        assert torch.equal(made(together, f"{together}", seen), expected)
+    assert {len(job.segments) for job in jobs} >= {1, 2, 3, 9}
+    assert all(len({len(part) for part in job.latents.split(job.length)}) == 1 for job in jobs)
+    jobs.clear()
+    (lost,) = [path for path in (tmp_path / "3").iterdir() if path.name.endswith("00003.safetensors")]
+    lost.unlink()
+    assert torch.equal(made(3, "3", seen), expected)
+    assert len(jobs) == 1 and len(jobs[0].segments) > 1 and 3 in jobs[0].segments
 
 
 def test_frames_that_are_known_stay_and_are_not_made(tmp_path: Path) -> None:
@@ -245,6 +277,7 @@ def test_known_frames_that_do_not_fit_are_refused(known: Known, told: str) -> No
 def demo_video(
     out: Path, kind: str = "hierarchy", frames: int = 25, steps: int = 2, seed: int = 3,
     latent: dict | None = None, text: str = "a red circle moving right", motion: str = "demo known frames",
+    **settings: Any,
 ) -> tuple[Tensor, str]:  # fmt: skip
     use(host := EmbeddedHost())
     image, words, _ = host.demo_model()
@@ -254,7 +287,7 @@ def demo_video(
     with folders.use(Folders(output=out)):
         long = LongVideo(
             PlanRule(kind, 9, 3), VideoNoise(seed), Guider(model, positive, negative, 3.0),
-            SAMPLERS["euler"], sigmas, latent or {"samples": torch.zeros(frames, 4, 8, 8)},
+            SAMPLERS["euler"], sigmas, latent or {"samples": torch.zeros(frames, 4, 8, 8)}, **settings,
         )  # fmt: skip
         return sample_long_video(long, "video")
 
@@ -264,7 +297,10 @@ def test_a_changed_plan_prompt_or_model_is_noticed_and_said(tmp_path: Path) -> N
     assert line.startswith("4 segments, kept in")
     again, line = demo_video(tmp_path)
     assert torch.equal(first, again) and line.startswith("4 of 4 segments were finished by an earlier run")
-    for change in ({"kind": "extension"}, {"seed": 4}, {"text": "a blue circle moving right"}, {"steps": 3}):
+    for change in (
+        {"kind": "extension"}, {"seed": 4}, {"text": "a blue circle moving right"}, {"steps": 3},
+        {"known_noise": 0.1},
+    ):  # fmt: skip
         other, line = demo_video(tmp_path, **change)
         assert not torch.equal(first, other) and line.startswith("the plan is another than in the ")
     other, line = demo_video(tmp_path, motion="demo")
@@ -281,6 +317,37 @@ def test_a_known_frame_is_held_and_shapes_the_rest(tmp_path: Path) -> None:
         assert torch.equal(held[0], start[0])
         free, _ = demo_video(tmp_path, kind, latent={"samples": start * 0})
         assert not torch.allclose(held[1:9], free[1:9], atol=0.05)
+
+
+def test_segments_that_share_calls_make_the_same_video(tmp_path: Path) -> None:
+    alone, _ = demo_video(tmp_path)
+    for together in (2, 3):
+        shared, line = demo_video(tmp_path, together=together)
+        assert line.startswith("the plan is another")
+        torch.testing.assert_close(shared, alone, atol=1e-4, rtol=0)
+
+
+def test_a_model_in_windows_takes_one_segment_at_once(tmp_path: Path) -> None:
+    use(host := EmbeddedHost())
+    for change in (lambda m: add_windows(m, Windows(4, 2), 0.0, 1.0), lambda m: run_in_chunks(m, 4)):
+        model = change(host.demo_model()[0])
+        with pytest.raises(FramewrightError, match="segments_at_once: 2 came for a model that samples in"):
+            LongVideo(
+                PlanRule("hierarchy", 9, 3), VideoNoise(3), Guider(model, [], [], 3.0), SAMPLERS["euler"],
+                torch.tensor([1.0, 0.0]), {"samples": torch.zeros(9, 4, 8, 8)}, together=2,
+            )  # fmt: skip
+
+
+def test_noise_on_known_frames_is_on_what_is_given_alone(tmp_path: Path) -> None:
+    start = torch.randn(25, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(25, 1, 8, 8)
+    mask[:2] = 0
+    given = {"samples": start, "noise_mask": mask}
+    plain, shaken = (
+        demo_video(tmp_path, "extension", latent=given, known_noise=much)[0] for much in (0.0, 0.3)
+    )
+    assert torch.equal(shaken[:2], start[:2]) and torch.equal(plain[:2], start[:2])
+    assert 0.01 < (shaken - plain).abs().mean() < 1
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "a\\b", ".hidden", "x" * 101])

@@ -1,13 +1,17 @@
 """Patterns in the place of a UNet's self-attention: ranges, and beside patches that cut frames into tiles."""
 
 import math
+from dataclasses import replace
 
 import torch
 from framewright.temporal.extent import Extent
+from framewright.temporal.known_frames import KNOWN, Known
 from framewright.temporal.parts import sdpa
 from framewright.temporal.pattern_attention import attend
 from framewright.temporal.patterns import PATTERNS
 from framewright.temporal.self_attention import self_attention_patch
+from framewright.temporal.slots import FRAMES as CALL_FRAMES
+from framewright.temporal.slots import NUMBERS
 
 FRAMES, HEADS = 5, 2
 PATTERN = PATTERNS["sparse causal (as released)"]
@@ -43,3 +47,30 @@ def test_tiles_read_the_same_tile_of_other_frames() -> None:
     for tile in range(tiles):
         alone = [t[:, tile * 4 : tile * 4 + 4] for t in whole]
         torch.testing.assert_close(given[:, tile], attend(PATTERN, *alone, HEADS, FRAMES, sdpa))
+
+
+def test_known_frames_are_read_by_all_wherever_a_window_has_them() -> None:
+    pattern = PATTERNS["known frames (ControlVideo)"]
+    patch = self_attention_patch(pattern, sdpa)
+
+    def reading(*keys: int, frames: int = FRAMES) -> torch.Tensor:
+        return attend(replace(pattern, keys=keys), *tokens(), HEADS, frames, sdpa)
+
+    def given(*rows: int, held: int = FRAMES) -> Known:
+        mask = torch.zeros(held).index_fill(0, torch.tensor(rows, dtype=torch.long), 1)
+        return Known(torch.zeros(held, 4, 4, 4), mask, torch.arange(held))
+
+    assert torch.equal(patch(*tokens(), OPTIONS), reading(0))
+    assert torch.equal(patch(*tokens(), {**OPTIONS, KNOWN: given()}), sdpa(*tokens(), HEADS))
+    assert torch.equal(patch(*tokens(), {**OPTIONS, KNOWN: given(0, 4)}), reading(0, 4))
+    held = {KNOWN: given(3, 7, held=9), NUMBERS: torch.tensor([2, 3, 5, 7, 8])}
+    assert torch.equal(patch(*tokens(), {**OPTIONS, **held}), reading(1, 3))
+    one = {"cond_or_uncond": [0], CALL_FRAMES: FRAMES}  # two windows of five frames
+    held = {KNOWN: given(3, 7, held=9), NUMBERS: torch.tensor([0, 1, 2, 3, 4, 4, 5, 6, 7, 8])}
+    read = patch(*tokens(), {**OPTIONS, **one, **held})
+    assert torch.equal(read[:FRAMES], reading(3)[:FRAMES])
+    assert torch.equal(read[FRAMES:], reading(3)[FRAMES:])
+    held = {KNOWN: given(0, 7, held=9), NUMBERS: held[NUMBERS]}
+    read = patch(*tokens(), {**OPTIONS, **one, **held})
+    assert torch.equal(read[:FRAMES], reading(0)[:FRAMES])
+    assert torch.equal(read[FRAMES:], reading(3)[FRAMES:])
