@@ -1,0 +1,82 @@
+"""What the recipes for motion train: their own layers, from the weights they begin with, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from framewright.demo import files, fit
+from framewright.demo.files import MOTION, UNET
+from framewright.demo.fit import Run
+from framewright.demo.recipes_known import train_known
+from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion
+from framewright.demo.text import WordEncoder
+from framewright.demo.vae import SmallVAE
+from framewright.temporal.families import KNOWN_CONV
+from framewright.temporal.motion import MotionModel
+from framewright.temporal.unet import SpaceTimeUNet
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def frozen() -> Frozen:
+    unet = files.load("image", SpaceTimeUNet(UNET))
+    return Frozen(files.load("vae", SmallVAE()), unet, files.load("text", WordEncoder()), "cpu")
+
+
+@pytest.fixture
+def motion() -> MotionModel:
+    return files.load("motion", MotionModel(MOTION))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(fit, "EMA", 0.0)  # the weights of the last step, not their average
+    return Run("tiny", 1, 2, tmp_path)
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
+    """The part of the tensors that are others now; all are finite."""
+    assert all(bool(tensor.isfinite().all()) for tensor in after.values())
+    return sum(not torch.equal(before[key], after[key]) for key in before) / len(before)
+
+
+def copied(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+
+def test_a_motion_module_begins_at_rest_and_its_image_model_stays(run: Run, frozen: Frozen) -> None:
+    before = copied(frozen.unet)
+    motion, record = train_motion(run, frozen)
+    assert record["steps"] == 2
+    outputs = [motion.at(site).proj_out.weight.detach().abs().max() for site in motion.channels]
+    assert all(0 < float(output) < 0.01 for output in outputs)
+    assert changed(before, frozen.unet.state_dict()) == 0
+
+
+def test_long_clips_train_a_motion_module_further(run: Run, frozen: Frozen, motion: MotionModel) -> None:
+    before = copied(motion)
+    train_long(run, frozen, motion)
+    assert changed(before, motion.state_dict()) > 0.9
+
+
+def test_known_frames_join_a_motion_module_that_keeps_its_layers(
+    run: Run, frozen: Frozen, motion: MotionModel
+) -> None:
+    known, _ = train_known(run, frozen, motion)
+    tensors = known.tensors()
+    assert tensors[KNOWN_CONV].any() and tensors[KNOWN_CONV].abs().max() < 0.01
+    tables = [key for key in tensors if key.endswith(".pe")]
+    assert tables and all(tensors[key].shape[1] == files.KNOWN.positions for key in tables)
+    near = [
+        torch.allclose(tensor, tensors[key], atol=0.05)
+        for key, tensor in motion.state_dict().items()
+        if key not in tables
+    ]
+    assert all(near)
+
+
+def test_a_motion_lora_leaves_the_module_as_it_is(run: Run, frozen: Frozen, motion: MotionModel) -> None:
+    before = copied(motion)
+    lora, _ = train_drift(run, frozen, motion)
+    assert changed(before, motion.state_dict()) == 0
+    assert any(bool(tensor.any()) for key, tensor in lora.tensors().items() if "up" in key)
