@@ -152,9 +152,7 @@ class SampleLongVideo(io.ComfyNode):
         plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0], known_noise: float = 0.0,
         segments_at_once: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
-        video = LongVideo(
-            plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once
-        )  # fmt: skip
+        video = LongVideo(plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once)
         if serving():
             serve(video)
         pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None
