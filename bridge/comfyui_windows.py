@@ -95,7 +95,8 @@ class WindowHandler(ContextHandlerABC):
 
         def window(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
             controlled.show(frames)
-            return call(controlled.conds, x, frames, {FRAMES: options.get(FRAMES, length)})
+            together = options.get(FRAMES, length)  # a plan's segments side by side, which no windows cut
+            return call(controlled.conds, x, frames, {FRAMES: together})
 
         at_once = self._windows_a_call(windows.length, model, controlled.conds, x_in)
         return denoise(windows, x_in, step, window, at_once)

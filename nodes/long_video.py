@@ -137,8 +137,8 @@ class SampleLongVideo(io.ComfyNode):
                                tooltip="Where workers run: in processes of this machine, or on the Ray "
                                "cluster that RAY_ADDRESS names."),
                 io.Float.Input("known_noise", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               tooltip="Noise on the frames that a segment is given, 1 as strong as they "
-                               "are: a little keeps an extension from building on what went wrong before."),
+                               tooltip="Noise on the frames that a segment is given, as its model sees "
+                               "them; 1 is as strong as they are."),
                 io.Int.Input("segments_at_once", default=1, min=1, max=64, optional=True,
                              tooltip="Segments of a level that share model calls, where a GPU has room."),
             ],

@@ -224,10 +224,10 @@ PATTERNS: dict[str, Pattern] = {
             rule=_keys_released,
         ),
         Pattern(
-            "known frames (ControlVideo)",
+            "known frames",
             "all",
             "Each frame reads itself and those that a long-video plan gives it; outside of one, the first.",
-            "ControlVideo, Zhang et al. 2023, its hierarchical sampler",
+            "After ControlVideo's hierarchical sampler, Zhang et al. 2023, where frames read the keys alone",
             rule=_known,
         ),
         Pattern(

@@ -30,7 +30,7 @@ READS: dict[str, Callable[[int, int, int, int], bool]] = {
     "key frames (ControlVideo as released)": lambda i, j, F, n: (
         j in keys(F) if i in keys(F) else j in (neighbours(i, F)[0], neighbours(i, F)[1] - 1)
     ),
-    "known frames (ControlVideo)": lambda i, j, F, n: j in (0, i),
+    "known frames": lambda i, j, F, n: j in (0, i),
     "windowed temporal (VideoLDM)": lambda i, j, F, n: abs(j - i) <= 8,
     "reference bank (AnimateAnyone)": lambda i, j, F, n: i == j,
     "joint image tail (VDM)": lambda i, j, F, n: i == j or (i < F - n and j < F - n),

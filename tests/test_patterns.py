@@ -120,7 +120,7 @@ ENTRIES = {
     "first frame": F * N**2,
     "key frames (ControlVideo)": 2 * F * N**2,
     "key frames (ControlVideo as released)": (6 * 6 + 10 * 2) * N**2,  # keys 0, 3, …, 15 and ten others
-    "known frames (ControlVideo)": (2 * F - 1) * N**2,
+    "known frames": (2 * F - 1) * N**2,
     "windowed temporal (VideoLDM)": (17 * F - 2 * 36) * N,  # each end lacks 8 + 7 + … + 1 frames
     "reference bank (AnimateAnyone)": 2 * F * N**2,
     "joint image tail (VDM)": (8 * 8 + 8) * N,

@@ -50,11 +50,11 @@ def test_tiles_read_the_same_tile_of_other_frames() -> None:
 
 
 def test_known_frames_are_read_by_all_wherever_a_window_has_them() -> None:
-    pattern = PATTERNS["known frames (ControlVideo)"]
+    pattern = PATTERNS["known frames"]
     patch = self_attention_patch(pattern, sdpa)
 
-    def reading(*keys: int, frames: int = FRAMES) -> torch.Tensor:
-        return attend(replace(pattern, keys=keys), *tokens(), HEADS, frames, sdpa)
+    def reading(*keys: int) -> torch.Tensor:
+        return attend(replace(pattern, keys=keys), *tokens(), HEADS, FRAMES, sdpa)
 
     def given(*rows: int, held: int = FRAMES) -> Known:
         mask = torch.zeros(held).index_fill(0, torch.tensor(rows, dtype=torch.long), 1)
