@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench evaluate
+.PHONY: demo test lint bench evaluate evaluate-controls
 
 demo: .venv/ready
 	$(PY) run.py workflows/text_to_video.json
@@ -23,6 +23,9 @@ bench: .venv/ready
 
 evaluate: .venv/ready
 	$(PY) demo evaluate --seed $(or $(SEED),1)
+
+evaluate-controls: .venv/ready
+	$(PY) demo evaluate-controls --seed $(or $(SEED),1)
 
 .venv/ready: requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv

@@ -6,6 +6,7 @@ from .bridge.comfyui_routes import add_routes
 from .nodes import (
     attention,
     camera,
+    control,
     demo,
     frames,
     image,
@@ -13,7 +14,9 @@ from .nodes import (
     long_video,
     motion,
     noise,
+    poses,
     prompts,
+    strokes,
     windows,
 )
 
@@ -24,6 +27,9 @@ NODES = [
     *motion.NODES,
     *camera.NODES,
     *image.NODES,
+    *control.NODES,
+    *strokes.NODES,
+    *poses.NODES,
     *layers.NODES,
     *attention.NODES,
     *windows.NODES,

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ..demo.files import FOLDER as DEMO_FOLDER
 from ..demo.files import MOTION_FILES as DEMO_MOTION
 from ..temporal.parts import Parts
-from .comfyui_demo import demo_model
+from .comfyui_demo import demo_control, demo_model
+from .comfyui_frame_control import apply_control
 from .comfyui_guider import ComfyGuider, progress
 from .comfyui_model import ComfyModel, attention
 from .comfyui_video import StreamedVideo
@@ -55,6 +56,11 @@ class ComfyHost:
 
     def demo_model(self) -> tuple[Any, Any, Any]:
         return demo_model()
+
+    def demo_control(self, name: str) -> Any:
+        return demo_control(name)
+
+    apply_control = staticmethod(apply_control)
 
     def video(self, frames: Any, fps: float) -> StreamedVideo:
         return StreamedVideo(frames, fps)

@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from .comfyui_frame_control import FrameControl
+
 Residuals = dict[str, list[Tensor | None]]
 
 
@@ -50,9 +52,15 @@ class _Encoder(nn.Module):
 
 def _for_frames(control: Any, frames: list[int], members: int, x: Tensor, hints: Hints) -> Any:
     """A shallow copy of a ControlNet, and of those before it, that has the hints of `frames` alone."""
-    link, size = copy.copy(control), tuple(x.shape[-2:])
+    size = tuple(x.shape[-2:])
+    if isinstance(control, FrameControl):
+        link = control.rows(_for_frames(control.control, frames, members, x, hints), frames)
+    else:
+        link = copy.copy(control)
     if control.previous_controlnet is not None:
         link.previous_controlnet = _for_frames(control.previous_controlnet, frames, members, x, hints)
+    if isinstance(control, FrameControl):
+        return link
     rows = [frame % control.cond_hint_original.shape[0] for frame in frames]
     link.cond_hint, link.cond_hint_original = None, control.cond_hint_original[rows]
     encoder = getattr(getattr(control, "control_model", None), "input_hint_block", None)

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as management
 import comfy.model_patcher
+import comfy.ops
 import comfy.supported_models_base
 import torch
 
 from ..demo import files
 from ..demo.text import WordEncoder
 from ..demo.vae import DOWNSCALE, RGB, FrameVAE, SmallVAE
+from ..temporal.control_net import ControlNet
 from ..temporal.parts import Parts
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_model import attention
@@ -41,6 +44,17 @@ def demo_model() -> tuple[Any, WordEncoder, FrameVAE]:
     files.load("image", base.diffusion_model)
     patcher = comfy.model_patcher.ModelPatcher(base, management.get_torch_device(), offload)
     return patcher, files.load("text", WordEncoder()), _vae()
+
+
+def demo_control(name: str) -> comfy.controlnet.ControlNet:
+    """CONTROL_NET of the shapes world."""
+    parts = Parts(
+        comfy.ops.manual_cast, attention, torch.float32, management.unet_offload_device(), casts=True
+    )
+    net = files.load(name, ControlNet(files.CONTROL, parts))
+    return comfy.controlnet.ControlNet(
+        net, compression_ratio=DOWNSCALE, load_device=management.get_torch_device()
+    )
 
 
 def _vae() -> FrameVAE:

@@ -11,6 +11,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from .comfyui_frame_control import FrameControl
 from .comfyui_windows import cut_rows
 from .host import Told
 
@@ -76,6 +77,9 @@ def _told(cond: Any) -> Iterator[Tensor | str]:
     elif isinstance(cond, list | tuple):
         for value in cond:
             yield from _told(value)
+    elif isinstance(cond, FrameControl):
+        yield from cond.weights.settings()
+        yield from _told([cond.control, cond.previous_controlnet])
     elif hasattr(cond, "cond_hint_original"):  # a ControlNet
         yield from _told([cond.cond_hint_original, cond.strength, cond.timestep_percent_range])
         yield from _told(cond.previous_controlnet)
@@ -90,10 +94,12 @@ def _part(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
 
 def _control(control: Any, total: int, frames: Tensor) -> Any:
     """A ControlNet and those before it, with the hints of these frames."""
-    one = control.copy()
-    hint = control.cond_hint_original
-    if isinstance(hint, Tensor) and hint.shape[0] == total:
-        one.cond_hint_original = hint.index_select(0, frames.to(hint.device))
+    if isinstance(control, FrameControl):
+        one = control.rows(_control(control.control, total, frames), frames.tolist())
+    else:
+        one, hint = control.copy(), control.cond_hint_original
+        if isinstance(hint, Tensor) and hint.shape[0] == total:
+            one.cond_hint_original = hint.index_select(0, frames.to(hint.device))
     if control.previous_controlnet is not None:
         one.previous_controlnet = _control(control.previous_controlnet, total, frames)
     return one

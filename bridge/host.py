@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ..controls.weights import ControlWeights
 from ..sampling.window_plan import Windows
 from ..temporal.checkpoint import Reader
 from ..temporal.extent import Extent
@@ -118,6 +119,21 @@ class Host(Protocol):
 
     def demo_model(self) -> tuple[Any, Any, Any]:
         """MODEL, word encoder and VAE of the shapes world."""
+
+    def demo_control(self, name: str) -> Any:
+        """A CONTROL_NET of the shapes world."""
+
+    def apply_control(
+        self,
+        conds: Sequence[list],
+        control: Any,
+        hints: Tensor,
+        strength: float,
+        between: tuple[float, float],
+        weights: ControlWeights | None,
+        vae: Any = None,
+    ) -> list[list]:
+        """CONDITIONINGs with a ControlNet and its hints [F or 1, H, W, 3], after those that they have."""
 
     def video(self, frames: Any, fps: float) -> Any:
         """A VIDEO of frames that are decoded as they are gone through (`video.StreamedFrames`)."""

@@ -13,7 +13,9 @@ package.__path__ = [str(ROOT)]
 import torch  # noqa: E402
 from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
+from framewright.demo.evaluate_control import evaluate_controls  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
+from framewright.demo.recipes_control import train_control  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
@@ -35,7 +37,7 @@ def train(run: Run) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "long", "drift", "known"):
+    if name in ("motion", "long", "drift", "known", *files.CONTROLS):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
@@ -52,6 +54,9 @@ def train(run: Run) -> None:
     elif name == "known":
         known, record = train_known(run, frozen, files.load("motion", MotionModel(files.MOTION)))
         made = {"known": known.tensors()}
+    elif name in files.CONTROLS:
+        control, record = train_control(run, name, frozen)
+        made = {name: control.state_dict()}
     for part, tensors in made.items():
         print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")
@@ -72,7 +77,15 @@ def main() -> None:
     judges.add_argument("--seed", type=int, default=1)
     judges.add_argument("--prompts", type=int, default=96)
     judges.add_argument("--long-prompts", type=int, default=16, help="of these, rendered with 64 frames too")
+    controls = commands.add_parser("evaluate-controls", help="judge how videos keep to their controls")
+    controls.add_argument("--seed", type=int, default=1)
+    controls.add_argument("--clips", type=int, default=64, help="held-out ones, of each control")
+    controls.add_argument("--few", type=int, default=16, help="of these, rendered at 0.25, 0.5 and 0.75 too")
     options = parser.parse_args()
+    if options.command == "evaluate-controls":
+        for record in evaluate_controls(options.seed, options.clips, (0.25, 0.5, 0.75), options.few):
+            print(json.dumps(record), flush=True)
+        return
     if options.command == "evaluate":
         for record in evaluate(options.seed, options.prompts, options.long_prompts):
             print(json.dumps(record), flush=True)

@@ -1,7 +1,7 @@
 """Judges what the demo models render from prompts that they were never trained on."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -42,8 +42,17 @@ class Renderer:
             "temporal_windows": apply_motion(self.image, motion, MotionSettings(views=WINDOWS)),
         }
 
-    def __call__(self, model: EmbeddedModel, subject: Subject, seed: int, frames: int = FRAMES) -> np.ndarray:
-        positive, negative = ([[self._words.encode([text]), {}]] for text in (subject.caption(), ""))
+    def __call__(
+        self,
+        model: EmbeddedModel,
+        subject: Subject,
+        seed: int,
+        frames: int = FRAMES,
+        change: Callable[[list[list]], list[list]] = lambda conds: conds,
+    ) -> np.ndarray:
+        """A clip of the subject; `change` may put ControlNets into the two CONDITIONINGs."""
+        prompts = [[[self._words.encode([text]), {}]] for text in (subject.caption(), "")]
+        positive, negative = change(prompts)
         latent = torch.zeros(frames, 4, 16, 16)
         sigmas = schedule_sigmas(SCHEDULER, model.schedule, STEPS)
         guider = Guider(model, positive, negative, CFG)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
+from ..temporal.builder import UNetParams
 from ..temporal.motion import MotionParams
-from ..temporal.unet import UNetParams
 from .text import WIDTH
 from .world import FRAMES
 
@@ -20,7 +20,9 @@ UNET = UNetParams(
     context_dim=WIDTH, head_channels=32, norm_groups=16,
 )  # fmt: skip
 MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
+CONTROL = replace(UNET, attention_levels=(), middle_attention=False)  # the words stay with the image model
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
+CONTROLS = ("canny", "depth", "pose", "stroke")
 FOLDER = Path(__file__).parent / "models"
 MOTION_FILES = {"demo": FOLDER / "motion.safetensors", "demo known frames": FOLDER / "known.safetensors"}
 Module = TypeVar("Module", bound=nn.Module)

@@ -36,7 +36,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class Sight:
     """The shape in one frame."""
 
     colour: str
@@ -48,7 +48,7 @@ class _Sight:
 
 def judge(frames: np.ndarray) -> Verdict:
     """The colour, shape and motion of a clip [F, 64, 64, 3] in 0..1."""
-    sights = [_look(np.asarray(picture, np.float32)) for picture in frames]
+    sights = [look(np.asarray(picture, np.float32)) for picture in frames]
     seen = [i for i, sight in enumerate(sights) if sight]
     track, areas = np.full((len(sights), 2), np.nan), np.full(len(sights), np.nan)
     angles = np.zeros(len(sights))
@@ -73,23 +73,33 @@ def score(clips: Sequence[tuple[Subject, np.ndarray]]) -> dict[str, float]:
     return {**agreed, "warp_error": float(np.mean([warp_error(frames) for _, frames in clips]))}
 
 
-def _look(picture: np.ndarray) -> _Sight | None:
-    """Finds the shape as what has colour on the grey ground; its coverage is linear in chroma."""
+def coverage(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """By what has colour on the grey ground, [H, W] in 0..1, and its hue; None where nothing has any."""
     strength = picture.max(-1) - picture.min(-1)
     peak = np.sort(strength, axis=None)[-SIZE:].mean()
     if not peak > _FAINTEST:
         return None
     chroma = picture - picture.mean(-1, keepdims=True)
     hue = np.median(chroma[strength > 0.7 * peak], axis=0)
-    coverage = np.clip(chroma @ hue / (hue @ hue), 0, 1)
-    alone = _largest(coverage)
+    return np.clip(chroma @ hue / (hue @ hue), 0, 1), hue
+
+
+def look(picture: np.ndarray) -> Sight | None:
+    """The shape of a frame, its largest patch of colour."""
+    found = coverage(picture)
+    return found and sight_of(*found)
+
+
+def sight_of(covered: np.ndarray, hue: np.ndarray) -> Sight | None:
+    """The shape that covers [H, W], and its colour."""
+    alone = _largest(covered)
     area = float(alone.sum())
     if area < _SMALLEST:
         return None
     rows, columns = alone.sum(1), alone.sum(0)
     x, y = (float(side @ np.arange(2 * SIZE)) / area for side in (columns, rows))
     colour = max(COLOURS, key=lambda name: _likeness(hue, np.array(COLOURS[name])))
-    return _Sight(colour, x % SIZE, y % SIZE, area, _normalised(alone, x, y, area))
+    return Sight(colour, x % SIZE, y % SIZE, area, _normalised(alone, x, y, area))
 
 
 def _likeness(hue: np.ndarray, colour: np.ndarray) -> float:
@@ -97,9 +107,9 @@ def _likeness(hue: np.ndarray, colour: np.ndarray) -> float:
     return float(hue @ grey_free / np.linalg.norm(grey_free))
 
 
-def _largest(coverage: np.ndarray) -> np.ndarray:
+def _largest(covered: np.ndarray) -> np.ndarray:
     """The largest connected patch, on a canvas of 2 by 2 copies [2H, 2W]: no edge cuts all of them."""
-    tiled = np.tile(coverage, (2, 2))
+    tiled = np.tile(covered, (2, 2))
     _, labels, stats, _ = cv2.connectedComponentsWithStats((tiled > 0.5).astype(np.uint8), connectivity=8)
     if len(stats) < 2:
         return np.zeros_like(tiled)
@@ -107,12 +117,12 @@ def _largest(coverage: np.ndarray) -> np.ndarray:
     return tiled * cv2.dilate(patch, np.ones((3, 3), np.uint8))  # with its soft rim
 
 
-def _normalised(coverage: np.ndarray, x: float, y: float, area: float) -> np.ndarray:
+def _normalised(alone: np.ndarray, x: float, y: float, area: float) -> np.ndarray:
     """The shape at its middle and at unit area, as a vector [_GRID²] of length 1."""
     step = 2 * _REACH * math.sqrt(area) / _GRID
     first = np.array([x, y]) - step * (_GRID - 1) / 2
     grid = np.array([[step, 0, first[0]], [0, step, first[1]]])
-    picture = cv2.warpAffine(coverage, grid, (_GRID, _GRID), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    picture = cv2.warpAffine(alone, grid, (_GRID, _GRID), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return (picture / np.linalg.norm(picture)).ravel()
 
 
@@ -132,10 +142,9 @@ def _templates() -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
                 Subject("red", shape, motion, "plain"), x=SIZE / 2, y=SIZE / 2, angle=math.radians(angle),
                 radius=11.0, phase=phase, speed=0.0, tone=0.5, ground_phase=(0.0, 0.0),
             )  # fmt: skip
-            alone = _largest(mask(scene, FRAMES))
-            area = float(alone.sum())
-            x, y = (float(alone.sum(axis) @ np.arange(2 * SIZE)) / area for axis in (0, 1))
-            outlines.append(_normalised(alone, x, y, area))
+            sight = sight_of(mask(scene, FRAMES), np.array(COLOURS["red"]))
+            assert sight is not None
+            outlines.append(sight.outline)
             angles.append(float(angle))
         rows[shape] = slice(first, len(outlines))
     return np.stack(outlines), np.array(angles), rows

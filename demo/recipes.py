@@ -29,6 +29,10 @@ STEPS = {
     "long": 2000,
     "known": 2000,
     "drift": 400,
+    "canny": 1500,
+    "depth": 1500,
+    "pose": 1500,
+    "stroke": 1500,
 }
 
 

@@ -82,11 +82,17 @@ def _place(points: np.ndarray, pose: Pose) -> np.ndarray:
     return turned * pose.radius + [pose.x, pose.y]
 
 
+def keypoints(scene: Scene, frame: float) -> np.ndarray:
+    """The stick figure's JOINTS [J, 2], x, y in pixels, off the canvas where it is."""
+    pose = scene.pose(frame)
+    return _place(joints(pose, _facing(scene)) * 1.25, pose)
+
+
 def _facing(scene: Scene) -> float:
     return float(DIRECTIONS.get(scene.subject.motion, (0, 0))[0])
 
 
-def _copies(points: np.ndarray, margin: float = 2.0) -> list[np.ndarray]:
+def copies(points: np.ndarray, margin: float = 2.0) -> list[np.ndarray]:
     """The points at every wrapped place where what reaches `margin` beyond them may touch the canvas."""
     base = np.floor(points.mean(0) / SIZE) * SIZE
     (left, top), (right, bottom) = (points.min(0) - base).tolist(), (points.max(0) - base).tolist()
@@ -108,15 +114,15 @@ def mask(scene: Scene, frame: float) -> np.ndarray:
     pose = scene.pose(frame)
     canvas = np.zeros((SIZE * _SUPER, SIZE * _SUPER), np.uint8)
     if scene.subject.shape == "stick figure":
-        placed = _place(joints(pose, _facing(scene)) * 1.25, pose)
+        placed = keypoints(scene, frame)
         thick = max(1, round(0.3 * pose.radius * _SUPER))
-        for points in _copies(placed, 0.6 * pose.radius):
+        for points in copies(placed, 0.6 * pose.radius):
             fine = _fine(points)
             for a, b in BONES:
                 cv2.line(canvas, fine[a].tolist(), fine[b].tolist(), 255, thick)
             cv2.circle(canvas, fine[0].tolist(), round(0.42 * pose.radius * _SUPER), 255, -1)
     else:
-        for points in _copies(_place(outline(scene.subject.shape), pose)):
+        for points in copies(_place(outline(scene.subject.shape), pose)):
             cv2.fillPoly(canvas, [_fine(points)], 255)
     return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
@@ -148,6 +154,12 @@ def frame(scene: Scene, number: float) -> np.ndarray:
 def frames(scene: Scene, count: int = FRAMES) -> np.ndarray:
     """The pictures alone, [F, H, W, 3]."""
     return np.stack(pictures(scene, range(count)))
+
+
+def depth(coverage: np.ndarray) -> np.ndarray:
+    """Of a frame with this coverage by the shape, [H, W], 1 near: a shape before a ground that leans back."""
+    floor = np.linspace(0.1, 0.4, SIZE, dtype=np.float32)[:, None]
+    return np.where(coverage > 0.5, np.float32(0.8), floor)
 
 
 def _edges(coverage: np.ndarray) -> np.ndarray:
@@ -194,7 +206,6 @@ def clip(scene: Scene, count: int = FRAMES) -> Clip:
     coverage = np.stack([mask(scene, i) for i in range(count)])
     poses = [scene.pose(i) for i in range(count)]
     figure = scene.subject.shape == "stick figure"
-    floor_depth = np.linspace(0.1, 0.4, SIZE, dtype=np.float32)[None, :, None]
     marks = joints(poses[0], 0.0)[[0, 10, 13]] * 1.25 if figure else np.array([[0, 0], [0.5, 0], [0, 0.5]])
     tracks = [
         _place(joints(p, _facing(scene))[[0, 10, 13]] * 1.25 if figure else marks, p) for p in poses
@@ -202,9 +213,9 @@ def clip(scene: Scene, count: int = FRAMES) -> Clip:
     return Clip(
         caption=scene.subject.caption(),
         frames=frames(scene, count),
-        depth=np.where(coverage > 0.5, np.float32(0.8), floor_depth),
+        depth=np.stack([depth(c) for c in coverage]),
         edges=np.stack([_edges(c) for c in coverage]),
-        skeleton=np.stack([_place(joints(p, _facing(scene)) * 1.25, p) for p in poses]) if figure else None,
+        skeleton=np.stack([keypoints(scene, i) for i in range(count)]) if figure else None,
         strokes=np.stack(tracks, 1),
         flow=np.stack([_flow(scene, i, coverage[i]) for i in range(count - 1)]),
     )

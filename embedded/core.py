@@ -13,6 +13,7 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
     from ..nodes import (
         attention,
         camera,
+        control,
         demo,
         frames,
         image,
@@ -20,11 +21,13 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
         long_video,
         motion,
         noise,
+        poses,
         prompts,
+        strokes,
         windows,
     )
-    from . import nodes_files, nodes_sampling, nodes_video
+    from . import nodes_control, nodes_files, nodes_sampling, nodes_video
 
-    ours = (demo, prompts, motion, camera, image, layers, attention, windows, noise, long_video, frames)
-    files = (*ours, nodes_sampling, nodes_files, nodes_video)
+    ours = (demo, prompts, motion, camera, image, control, strokes, poses, layers, attention, windows)
+    files = (*ours, noise, long_video, frames, nodes_control, nodes_sampling, nodes_files, nodes_video)
     return Registry(node for file in files for node in file.NODES)

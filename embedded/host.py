@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from ..bridge.host import Start
 from ..demo import files
 from ..demo.text import WordEncoder
-from ..demo.vae import FrameVAE, SmallVAE
+from ..demo.vae import DOWNSCALE, FrameVAE, SmallVAE
+from ..temporal.control_net import ControlNet
 from ..temporal.parts import Parts
 from ..temporal.unet import SpaceTimeUNet
+from .control import EmbeddedControlNet, apply_control
 from .folders import current
 from .model import EmbeddedGuider, EmbeddedHandle, EmbeddedModel
 from .progress import report
@@ -54,6 +56,11 @@ class EmbeddedHost:
         unet = files.load("image", SpaceTimeUNet(files.UNET))
         vae = FrameVAE(files.load("vae", SmallVAE()), lambda _: (torch.device("cpu"), FRAMES_AT_ONCE))
         return EmbeddedModel(unet, NoiseSchedule("v")), files.load("text", WordEncoder()), vae
+
+    def demo_control(self, name: str) -> EmbeddedControlNet:
+        return EmbeddedControlNet(files.load(name, ControlNet(files.CONTROL)), DOWNSCALE)
+
+    apply_control = staticmethod(apply_control)
 
     def video(self, frames: Any, fps: float) -> StreamedVideo:
         return StreamedVideo(Components(frames, Fraction(fps)))

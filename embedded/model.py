@@ -30,10 +30,12 @@ from ..temporal.slots import (
     transformer_sites,
 )
 from ..temporal.unet import SpaceTimeUNet
+from .control import AppliedControl
 from .sampling import Guider, sample
 from .schedules import NoiseSchedule
 
 WINDOWS_A_CALL = 8
+TOLD = {"pooled_output", "control", "control_apply_to_uncond"}  # what a CONDITIONING may hold here
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,9 @@ class EmbeddedModel:
         windows = self.windows.at(level, x.shape[0])
 
         def call(part: Tensor, frames: Tensor, told: dict[str, Any]) -> list[Tensor]:
-            cut = [cut_rows(cond, frames, x.shape[0]) for cond in conds]
-            return self._denoise(
-                part, sigma.flatten()[0], cut, {**told, NUMBERS: numbers_in_video(frames, self.options)}
-            )
+            cut = cut_rows(conds, frames, x.shape[0])
+            told = {**told, NUMBERS: numbers_in_video(frames, self.options)}
+            return self._denoise(part, sigma.flatten()[0], cut, told)
 
         def window(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
             return call(part, frames, {FRAMES: length})
@@ -76,30 +77,53 @@ class EmbeddedModel:
         return self._denoise(x, sigma, conds, {})
 
     def _denoise(self, x: Tensor, sigma: Tensor, conds: list[list], told: dict[str, Any]) -> list[Tensor]:
-        count, batch = len(conds), x.shape[0]
+        controls = [_control_of(cond) for cond in conds]
+        numbers = list(range(len(conds)))
+        if all(control is controls[0] for control in controls):
+            return self._call(x, sigma, conds, numbers, told)
+        return [self._call(x, sigma, [conds[k]], [k], told)[0] for k in numbers]
+
+    def _call(
+        self, x: Tensor, sigma: Tensor, conds: list[list], numbers: list[int], told: dict[str, Any]
+    ) -> list[Tensor]:
+        """Of conditions with one ControlNet, or none; their `numbers` among all."""
+        count, batch, control = len(conds), x.shape[0], _control_of(conds[0])
         context = torch.cat([_context(cond, batch).expand(batch, -1, -1) for cond in conds])
         levels = sigma.to(x).expand(batch)
-        options = {**self.options, "cond_or_uncond": list(range(count)), "sigmas": levels, **told}
+        options = {**self.options, "cond_or_uncond": numbers, "sigmas": levels, **told}
         times = self.schedule.timestep(levels).float().repeat(count)
         scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
         with torch.no_grad():
-            outputs = self.unet(scaled, times, context, transformer_options=options)
+            added = control and control.residuals(scaled, times, context, float(levels[0]), self.schedule)
+            outputs = self.unet(scaled, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 
 
-def cut_rows(cond: list, frames: Tensor, total: int) -> list:
-    """A CONDITIONING with a row for each of `total` frames, for these frames only; any other as it is."""
-    return [
-        [rows.index_select(0, frames.to(rows.device)) if rows.shape[0] == total else rows, more]
-        for rows, more in cond
-    ]
+def _control_of(cond: list) -> AppliedControl | None:
+    return cond[0][1].get("control")
+
+
+def cut_rows(conds: Sequence[list], frames: Tensor, total: int) -> list[list]:
+    """CONDITIONINGs with a row for each of `total` frames, for these frames only; any other as it is."""
+    cut: dict[AppliedControl | None, AppliedControl | None] = {None: None}
+
+    def control(more: dict[str, Any]) -> dict[str, Any]:
+        one = more.get("control")
+        if one not in cut:
+            cut[one] = one.rows(frames.tolist())
+        return more if one is None else {**more, "control": cut[one]}
+
+    def rows(given: Tensor) -> Tensor:
+        return given.index_select(0, frames.to(given.device)) if given.shape[0] == total else given
+
+    return [[[rows(given), control(more)] for given, more in cond] for cond in conds]
 
 
 def _context(cond: list, batch: int) -> Tensor:
-    if len(cond) != 1 or set(cond[0][1]) - {"pooled_output"}:
+    if len(cond) != 1 or set(cond[0][1]) - TOLD:
         raise FramewrightError(
-            "conditioning: combined, masked or controlled conditioning came; the built-in host takes "
-            "one plain prompt, the rest needs ComfyUI"
+            "conditioning: combined or masked conditioning came; the built-in host takes one plain prompt, "
+            "with ControlNets, the rest needs ComfyUI"
         )
     if len(rows := cond[0][0]) not in (1, batch):
         raise FramewrightError(f"conditioning: prompts for {len(rows)} frames came, expected for {batch}")
@@ -119,13 +143,13 @@ class EmbeddedGuider:
     def settings(self) -> Iterator[Tensor | str]:
         yield f"cfg {self.guider.cfg}"
         for cond in (self.guider.positive, self.guider.negative):
-            yield from (rows for rows, _ in cond)
+            for rows, more in cond:
+                yield rows
+                yield from more["control"].settings() if more.get("control") else ()
 
     def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "EmbeddedGuider":
         index = torch.tensor(frames)
-        positive, negative = (
-            cut_rows(cond, index, total) for cond in (self.guider.positive, self.guider.negative)
-        )
+        positive, negative = cut_rows((self.guider.positive, self.guider.negative), index, total)
         model = replace(self.model, options={**self.model.options, **options})
         return EmbeddedGuider(Guider(model, positive, negative, self.guider.cfg))
 
@@ -196,4 +220,4 @@ class EmbeddedHandle:
         return self.model.windows != StepWindows() or self.model.chunk is not None
 
     def encode_hints_once(self) -> None:
-        """There are no ControlNets here."""
+        """They are passed through at every step here, where hints are small."""

@@ -2,6 +2,7 @@
 
 from comfy_api.v0_0_2 import io
 
+from ..bridge.control import DEMO_CONTROLS
 from ..bridge.host import host
 from .schema import Words, schema
 
@@ -54,4 +55,28 @@ class DemoPrompt(io.ComfyNode):
         return io.NodeOutput([[words.encode([text]), {}]])
 
 
-NODES = [LoadDemoModel, DemoPrompt]
+class LoadDemoControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightLoadDemoControl",
+            display_name="Load Demo Control",
+            category="Framewright/demo",
+            description="A small ControlNet for the demo model, which puts its shape where edges, depth, a "
+            "skeleton or a stroke say.",
+            search_aliases=["controlnet", "shapes world", "canny", "depth", "openpose", "stroke"],
+            inputs=[
+                io.Combo.Input("control", options=list(DEMO_CONTROLS), default="stroke",
+                               tooltip="canny: of Canny at 0.1 and 0.2. depth: near is white. pose: of Draw "
+                               "Poses, for stick figures. stroke: of Strokes, through the shape's middle."),
+            ],
+            outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply ControlNet or Apply "
+                                          "Control to Video.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, control: str) -> io.NodeOutput:
+        return io.NodeOutput(host().demo_control(control))
+
+
+NODES = [LoadDemoModel, DemoPrompt, LoadDemoControl]

@@ -24,6 +24,20 @@ def frame_values(text: str, socket: str) -> list[float] | None:
     return np.interp(range(frames[-1] + 1), frames, [keyed[frame] for frame in frames]).tolist()
 
 
+def part_values(text: str, socket: str) -> list[tuple[float, float]]:
+    """(part of sampling 0..1, value) pairs in order; none for an empty text."""
+    keyed = {}
+    for place, value in _pairs(text, socket, "0: 1, 0.5: 0"):
+        try:
+            part = float(place)
+        except ValueError:
+            part = -1.0
+        if not 0 <= part <= 1:
+            raise FramewrightError(f"{socket}: {place!r} came as a part of sampling, expected 0 to 1")
+        keyed[part] = value
+    return sorted(keyed.items())
+
+
 def layer_values(text: str, socket: str) -> dict[Site | str, float]:
     """A value for single sites of a UNet ("output 3") or for all of a side ("output")."""
     values: dict[Site | str, float] = {}

@@ -1,7 +1,6 @@
 """The space-time UNet: a latent-diffusion image UNet in its key layout, with optional temporal layers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -9,32 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep_embedding
+from .builder import Builder, UNetParams
 from .parts import Parts
 from .slots import FRAMES, RES, frame_count, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
 
 Size = Sequence[int]  # height and width
-
-
-@dataclass(frozen=True)
-class UNetParams:
-    """Shape of the network; levels are finest first."""
-
-    in_channels: int = 4
-    out_channels: int = 4
-    model_channels: int = 320
-    channel_mult: tuple[float, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
-    attention_levels: tuple[int, ...] = (0, 1, 2)
-    transformer_depth: int = 1
-    context_dim: int = 768
-    head_channels: int = 40
-    norm_groups: int = 32
-    temporal: TemporalParams | None = None
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        return tuple(int(self.model_channels * m) for m in self.channel_mult)
 
 
 class SpaceTimeUNet(nn.Module):
@@ -48,17 +27,11 @@ class SpaceTimeUNet(nn.Module):
         super().__init__()
         parts = parts or Parts()
         self.params, self.dtype = params, parts.dtype or torch.float32
-        self._parts, self._emb = parts, params.model_channels * 4
-        self.time_embed = nn.Sequential(
-            parts.linear(params.model_channels, self._emb), nn.SiLU(), parts.linear(self._emb, self._emb)
-        )
-        widths = [params.model_channels]
-        self.input_blocks = nn.ModuleList(self._input_blocks(widths))
-        deepest = widths[-1]
-        middle: list[nn.Module] = [self._res(deepest, deepest), self._res(deepest, deepest)]
-        middle.insert(1, self._transformer(deepest))
-        self.middle_block = nn.Sequential(*middle)
-        self.output_blocks = nn.ModuleList(self._output_blocks(widths))
+        self._parts, build = parts, Builder(params, parts)
+        self.time_embed, widths = build.time_embed(), [params.model_channels]
+        self.input_blocks = nn.ModuleList(build.input_blocks(widths))
+        self.middle_block = build.middle_block(widths[-1])
+        self.output_blocks = nn.ModuleList(build.output_blocks(widths))
         first = params.model_channels
         self.out = nn.Sequential(
             parts.group_norm(params.norm_groups, first),
@@ -67,41 +40,6 @@ class SpaceTimeUNet(nn.Module):
         )
         if params.temporal:
             self.temporal = nn.ModuleDict(dict(self._temporal_layers(params.temporal)))
-
-    def _res(self, inputs: int, outputs: int) -> ResBlock:
-        return ResBlock(inputs, outputs, self._emb, self.params.norm_groups, self._parts)
-
-    def _transformer(self, channels: int) -> SpatialTransformer:
-        p = self.params
-        heads = max(1, channels // p.head_channels)
-        return SpatialTransformer(
-            channels, p.context_dim, heads, p.norm_groups, p.transformer_depth, self._parts
-        )
-
-    def _block(self, level: int, inputs: int, outputs: int) -> list[nn.Module]:
-        attends = level in self.params.attention_levels
-        return [self._res(inputs, outputs), *([self._transformer(outputs)] if attends else [])]
-
-    def _input_blocks(self, widths: list[int]) -> Iterator[nn.Sequential]:
-        p = self.params
-        yield nn.Sequential(self._parts.conv2d(p.in_channels, p.model_channels, 3))
-        for level, channels in enumerate(p.channels):
-            for _ in range(p.num_res_blocks):
-                yield nn.Sequential(*self._block(level, widths[-1], channels))
-                widths.append(channels)
-            if level < len(p.channels) - 1:
-                yield nn.Sequential(Downsample(channels, self._parts))
-                widths.append(channels)
-
-    def _output_blocks(self, widths: list[int]) -> Iterator[nn.Sequential]:
-        p, h, skips = self.params, widths[-1], list(widths)
-        for level, channels in reversed(list(enumerate(p.channels))):
-            for j in range(p.num_res_blocks + 1):
-                layers = self._block(level, h + skips.pop(), channels)
-                if level and j == p.num_res_blocks:
-                    layers.append(Upsample(channels, self._parts))
-                h = channels
-                yield nn.Sequential(*layers)
 
     def _temporal_layers(self, temporal: TemporalParams) -> Iterator[tuple[str, nn.Module]]:
         """Temporal layers by the place of the spatial layer they follow, beside the image network's keys."""

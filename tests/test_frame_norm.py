@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.frame_norm import (
     ACROSS,
     RESBLOCKS,
@@ -10,7 +11,7 @@ from framewright.temporal.frame_norm import (
     remove_norm_hooks,
 )
 from framewright.temporal.slots import FRAMES
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 from torch import Tensor, nn
 
 PARAMS = UNetParams(

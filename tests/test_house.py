@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = ("temporal", "sampling", "pictures")
+PURE = ("temporal", "sampling", "controls", "pictures")
 MAY_IMPORT = {
     **{room: {room, "errors"} for room in PURE},
     # The last four are for demo/evaluate.py, which renders.
-    "demo": {"demo", "temporal", "errors", "bridge.host", "bridge.motion", "embedded", "sampling"},
+    "demo": {
+        "demo",
+        "temporal",
+        "errors",
+        "bridge.host",
+        "bridge.motion",
+        "controls",
+        "embedded",
+        "sampling",
+    },
     "nodes": {"nodes", "bridge", "errors", *PURE},
     "bridge": {"bridge", "demo", "embedded.workflow", "errors", *PURE},
     "embedded": {"embedded", "bridge.host", "demo", "nodes", "errors", *PURE},

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from framewright.errors import FramewrightError
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.checkpoint import load_motion
 from framewright.temporal.file_layers import FileLayers
 from framewright.temporal.inner_layers import InnerLayer
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
 from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, INNER, InnerSlot, insert_slots, remove_slots, site_channels
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

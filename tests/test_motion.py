@@ -9,6 +9,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal import transformer
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.checkpoint import load_motion
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
@@ -24,7 +25,7 @@ from framewright.temporal.slots import (
     site_channels,
 )
 from framewright.temporal.transformer import Manner, TemporalTransformer, pixels_at_once
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 from framewright.tests.foreign_keys import as_diffusers
 from safetensors.torch import save_file
 

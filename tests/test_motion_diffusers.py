@@ -9,11 +9,12 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.sampling.window_plan import Windows
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.image_input import ImageInput
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.slots import FRAMES, LAYERS
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 from framewright.tests.foreign_keys import as_diffusers
 from torch import Tensor, nn
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 from framewright.errors import FramewrightError
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.positions import POSITIONS
 from framewright.temporal.space_time import CONVS, MIXES, TemporalParams
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 
 TINY = UNetParams(
     model_channels=16, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(1,), context_dim=8,

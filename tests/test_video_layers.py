@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from framewright.errors import FramewrightError
+from framewright.temporal.builder import UNetParams
 from framewright.temporal.checkpoint import MotionFile, load_motion
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
 from framewright.temporal.parts import Parts
 from framewright.temporal.slots import FRAMES, site_channels
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams
+from framewright.temporal.unet import SpaceTimeUNet
 from framewright.temporal.video_layers import (
     CausalTransformer,
     LvdmAttention,

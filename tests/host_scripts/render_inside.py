@@ -34,11 +34,12 @@ from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.nodes.attention import ApplyAttentionPattern  # noqa: E402
 from framewright.nodes.motion import LoadMotionModule  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
+from framewright.temporal.builder import UNetParams  # noqa: E402
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings  # noqa: E402
 from framewright.temporal.parts import Parts  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from framewright.temporal.slots import FRAMES, LAYERS  # noqa: E402
-from framewright.temporal.unet import SpaceTimeUNet, UNetParams  # noqa: E402
+from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
 
 
 def windowed(model, windows: Windows):

@@ -1,0 +1,88 @@
+"""A ControlNet of ComfyUI whose strength differs from frame to frame, place to place, layer to layer."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.controlnet
+from torch import Tensor
+
+from ..controls.weights import ControlWeights, Residuals, part_done
+from .control import add_control
+
+
+class FrameControl(comfy.controlnet.ControlBase):
+    """Stands where the ControlNet that it holds would, and multiplies what that one gives."""
+
+    def __init__(self, control: Any, weights: ControlWeights) -> None:
+        super().__init__()
+        self.control, self.weights = control, weights
+        self._sigma_at: Callable[[float], float] | None = None
+
+    def rows(self, control: Any, frames: Sequence[int]) -> "FrameControl":
+        """For these frames alone, with `control`, which is the held one for these frames."""
+        one = copy.copy(self)
+        one.control, one.weights = control, self.weights.rows(frames)
+        return one
+
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
+    ) -> Residuals | None:
+        given = (x_noisy, t, cond, batched_number, options)
+        before = None if self.previous_controlnet is None else self.previous_controlnet.get_control(*given)
+        made = self.control.get_control(*given)
+        if made is None:
+            return before
+        part = part_done(float(t.flatten()[0]), self._sigma_at) if self._sigma_at else 0.0
+        return self.control_merge(self.weights(made, part), before, output_dtype=None)
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
+        super().pre_run(model, percent_to_timestep_function)
+        self._sigma_at = percent_to_timestep_function
+        self.control.pre_run(model, percent_to_timestep_function)
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self.control.cleanup()
+
+    def get_models(self) -> list:
+        return [*super().get_models(), *self.control.get_models()]
+
+    def get_extra_hooks(self) -> list:
+        return [*super().get_extra_hooks(), *self.control.get_extra_hooks()]
+
+    def inference_memory_requirements(self, dtype: Any) -> float:
+        return super().inference_memory_requirements(dtype) + self.control.inference_memory_requirements(
+            dtype
+        )
+
+    def copy(self) -> "FrameControl":
+        one = FrameControl(self.control.copy(), self.weights)
+        self.copy_to(one)
+        return one
+
+    def deepclone_multigpu(self, load_device: Any, autoregister: bool = False) -> "FrameControl":
+        one = FrameControl(self.control.deepclone_multigpu(load_device), self.weights)
+        self.copy_to(one)
+        if autoregister:
+            self.multigpu_clones[load_device] = one
+        return one
+
+
+def apply_control(
+    conds: Sequence[list],
+    control: Any,
+    hints: Tensor,
+    strength: float,
+    between: tuple[float, float],
+    weights: ControlWeights | None,
+    vae: Any = None,
+) -> list[list]:
+    """As the host's own Apply ControlNet does, but for the weights."""
+
+    def after(before: Any) -> Any:
+        one = control.copy().set_cond_hint(hints.movedim(-1, 1), strength, between, vae=vae)
+        one = one if weights is None else FrameControl(one, weights)
+        return one.set_previous_controlnet(before)
+
+    return add_control(conds, after)

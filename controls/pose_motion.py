@@ -1,0 +1,147 @@
+"""Keypoints over time: gaps filled, jitter smoothed, key frames joined, and a motion given to another body.
+
+A person is the one of the same number in every frame.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import FramewrightError
+from .pose import BONES, PARTS, Person, PoseFrame
+
+NECK, HIPS = 1, (8, 11)
+Tracks = dict[str, np.ndarray]  # keypoints [F, K, 3] over time of each part of one person
+
+
+def join_keys(keys: Mapping[int, PoseFrame], frames: int) -> list[PoseFrame]:
+    """Every frame of a video from some: straight lines between, at rest before the first, after the last."""
+    first = keys[min(keys)]
+    nobody = PoseFrame((), first.width, first.height)
+    shown = [keys.get(number, nobody) for number in range(frames)]
+    return _each(shown, lambda points: _filled(points, frames, True))
+
+
+def fill_gaps(frames: Sequence[PoseFrame], most: int) -> list[PoseFrame]:
+    """Joints that are missing for at most so many frames, on a straight line from before to after."""
+    return _each(frames, lambda points: _filled(points, most, False))
+
+
+def smoothed(frames: Sequence[PoseFrame], sigma: float) -> list[PoseFrame]:
+    """Each joint averaged over the frames where it was found, by a Gaussian of `sigma` frames."""
+    return _each(frames, lambda points: _averaged(points, sigma)) if sigma > 0 else list(frames)
+
+
+def give_to(frames: Sequence[PoseFrame], body: Person) -> list[PoseFrame]:
+    """The motion of every person on a body of other proportions, which begins where that body stands.
+
+    Each bone keeps its direction and takes the other body's length; the way that the neck goes is longer or
+    shorter as the torso is. Hands and face keep their size and go along. Raises where either body lacks its
+    neck or both hips.
+    """
+    return _changed(frames, lambda person: _given(person, body))
+
+
+def first_body(frames: Sequence[PoseFrame]) -> Person:
+    """The first person of the first frame that has any; raises where there is none."""
+    found = next((frame.people[0] for frame in frames if frame.people), None)
+    if found is None:
+        raise FramewrightError("body: poses without a person came, expected one")
+    return found
+
+
+def _filled(points: np.ndarray, most: int, rest: bool) -> np.ndarray:
+    points, times = points.copy(), np.arange(len(points))
+    for joint in range(points.shape[1]):
+        seen = np.flatnonzero(points[:, joint, 2] > 0)
+        if not seen.size:
+            continue
+        after = seen[np.searchsorted(seen, times).clip(max=seen.size - 1)]
+        before = seen[(np.searchsorted(seen, times, "right") - 1).clip(min=0)]
+        inside = (times >= seen[0]) & (times <= seen[-1])
+        wanted = (inside & (after - before - 1 <= most)) | rest
+        wanted[seen] = False
+        for axis in range(3):
+            line = np.interp(times, seen, points[seen, joint, axis])
+            points[wanted, joint, axis] = line[wanted]
+    return points
+
+
+def _averaged(points: np.ndarray, sigma: float) -> np.ndarray:
+    times = np.arange(len(points))
+    kernel = np.exp(-0.5 * ((times[:, None] - times) / sigma) ** 2)
+    seen = (points[..., 2] > 0).astype(np.float64)
+    weight = np.einsum("fg,gk->fk", kernel, seen)
+    mean = np.einsum("fg,gk,gkc->fkc", kernel, seen, points[..., :2]) / np.maximum(weight, 1e-9)[..., None]
+    out = points.copy()
+    out[..., :2] = np.where(seen[..., None] > 0, mean, points[..., :2])
+    return out
+
+
+def _torso(body: np.ndarray) -> np.ndarray:
+    """Lengths [F] from neck to the middle of the hips; NaN where a joint is missing."""
+    ends = body[:, [NECK, *HIPS]]
+    length = np.hypot(*np.moveaxis(ends[:, 1:, :2].mean(1) - ends[:, 0, :2], -1, 0))
+    return np.where((ends[..., 2] > 0).all(1) & (length > 0), length, np.nan)
+
+
+def _given(person: Tracks, other: Person) -> Tracks:
+    body, target = person["body"], other.body[None]
+    own, wanted = _torso(body), _torso(target)
+    if np.isnan(own).all() or np.isnan(wanted).any():
+        raise FramewrightError("body: a body without neck or hips came, expected all three of both bodies")
+    scale = float(wanted[0] / np.nanmedian(own))
+    first = int(np.flatnonzero(body[:, NECK, 2] > 0)[0])
+    out = body.copy()
+    out[:, NECK, :2] = target[0, NECK, :2] + scale * (body[:, NECK, :2] - body[first, NECK, :2])
+    for a, b in BONES:
+        way = body[:, b, :2] - body[:, a, :2]
+        seen = (body[:, [a, b], 2] > 0).all(1)
+        length = np.median(np.hypot(*way[seen].T)) if seen.any() else 0.0
+        longer = np.hypot(*(target[0, b, :2] - target[0, a, :2])) if (target[0, [a, b], 2] > 0).all() else 0.0
+        ratio = longer / length if length > 0 and longer > 0 else scale
+        out[:, b, :2] = out[:, a, :2] + way * ratio
+    moved = {"body": out}
+    for part, joint in (("hand_right", 4), ("hand_left", 7), ("face", 0)):
+        if part in person:
+            along = np.zeros_like(person[part])
+            along[..., :2] = (out[:, joint, :2] - body[:, joint, :2])[:, None]
+            moved[part] = person[part] + along
+    return moved
+
+
+def _each(frames: Sequence[PoseFrame], change: Callable[[np.ndarray], np.ndarray]) -> list[PoseFrame]:
+    """Frames after `change` of every part of every person over time."""
+    return _changed(frames, lambda person: {part: change(points) for part, points in person.items()})
+
+
+def _changed(frames: Sequence[PoseFrame], change: Callable[[Tracks], Tracks]) -> list[PoseFrame]:
+    """Frames after `change` of every person over time."""
+    people: list[list[Person | None]] = []
+    for number in range(max((len(frame.people) for frame in frames), default=0)):
+        changed = change(_tracks([f.people[number] if number < len(f.people) else None for f in frames]))
+        people.append([_person(changed, at) for at in range(len(frames))])
+    return [
+        replace(frame, people=tuple(one for track in people if (one := track[at]) is not None))
+        for at, frame in enumerate(frames)
+    ]
+
+
+def _tracks(people: Sequence[Person | None]) -> Tracks:
+    """Of each part that the person has in some frame; of confidence 0 where it is not there."""
+    tracks = {}
+    for part in ("body", *PARTS):
+        given = [None if person is None else getattr(person, part) for person in people]
+        shape = next((points.shape for points in given if points is not None), None)
+        if shape is not None:
+            fits = [one if one is not None and one.shape == shape else np.zeros(shape) for one in given]
+            tracks[part] = np.stack(fits).astype(np.float64)
+    return tracks
+
+
+def _person(tracks: Tracks, at: int) -> Person | None:
+    """In one frame; None where nothing of it was found."""
+    parts = {part: points[at].astype(np.float32) for part, points in tracks.items()}
+    found = {part: points for part, points in parts.items() if (points[:, 2] > 0).any()}
+    return Person(**{"body": parts["body"], **found}) if found else None

@@ -1,0 +1,48 @@
+"""Strokes: paths drawn over a frame, along which things are to move."""
+
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from ..bridge.drawing import stroke_maps
+from ..controls.strokes import EXAMPLE, read_drawing
+from .schema import Strokes, schema
+
+
+class DrawStrokes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightStrokes",
+            display_name="Strokes",
+            category="Framewright/control",
+            description="Draw paths over a frame along which things are to move, with their timing, and "
+            "anchors that stay. What is drawn is text in the workflow, so that a shared file carries it.",
+            search_aliases=["motion brush", "drag", "trajectory", "mcdiff", "draw motion", "spline"],
+            inputs=[
+                io.String.Input("strokes", multiline=True, default=EXAMPLE,
+                                tooltip="What is drawn, as JSON: points in pixels of the canvas; first and "
+                                "last: the frames between which a stroke is gone along."),
+                io.Int.Input("width", default=64, min=8, max=8192, tooltip="Pixels of the maps."),
+                io.Int.Input("height", default=64, min=8, max=8192, tooltip="Pixels of the maps."),
+                io.Int.Input("frames", default=16, min=2, max=4096, tooltip="Frames of the video."),
+                io.Float.Input("radius", default=2.5, min=0.5, max=256.0, step=0.5,
+                               tooltip="Pixels of the disc that marks a stroke's place; the demo's 2.5."),
+                io.Image.Input("image", optional=True, tooltip="Its first frame is drawn over in the page."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="IMAGE", tooltip="A map a frame, for a stroke ControlNet."),
+                Strokes.Output(display_name="STROKES", tooltip="The strokes and anchors themselves."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, strokes: str, width: int, height: int, frames: int, radius: float, image: Tensor | None = None
+    ) -> io.NodeOutput:
+        drawing = read_drawing(strokes, frames)
+        maps = stroke_maps(drawing, width, height, frames, radius)
+        shown = ui.PreviewImage(maps if image is None else image[:1], cls=cls)
+        return io.NodeOutput(maps, drawing, ui=shown)
+
+
+NODES = [DrawStrokes]

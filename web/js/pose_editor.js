@@ -1,0 +1,257 @@
+// People posed over the frames of a video on the node that reads them: joints to drag, key frames between
+// which the others are drawn.
+
+import { app } from "/scripts/app.js";
+import { ARROWS, Surface, distance, shift, widgetOf } from "./drawing_surface.js";
+
+// OpenPose's 18 joints, the bones between them and their colours (Cao et al. 2017).
+const BONES = [
+  [1, 2], [1, 5], [2, 3], [3, 4], [5, 6], [6, 7], [1, 8], [8, 9], [9, 10], [1, 11], [11, 12], [12, 13], [1, 0],
+  [0, 14], [14, 16], [0, 15], [15, 17],
+];
+const JOINTS = 18;
+const SIDES = [[2, 5], [3, 6], [4, 7], [8, 11], [9, 12], [10, 13], [14, 15], [16, 17]];
+const colour = (joint) => `hsl(${(joint * 360) / JOINTS} 100% 50%)`;
+// A person who stands, in parts of the canvas's height from the middle of the hips.
+const STANDING = [
+  [0, -0.42], [0, -0.32], [0.08, -0.31], [0.1, -0.16], [0.11, -0.02], [-0.08, -0.31], [-0.1, -0.16], [-0.11, -0.02],
+  [0.05, 0], [0.06, 0.18], [0.06, 0.36], [-0.05, 0], [-0.06, 0.18], [-0.06, 0.36],
+];
+
+const copied = (value) => JSON.parse(JSON.stringify(value));
+const isBody = (values) => Array.isArray(values) && values.length === 3 * JOINTS && values.every(Number.isFinite);
+const jointOf = (person, joint) => person.pose_keypoints_2d.slice(3 * joint, 3 * joint + 3);
+const rounded = (value) => Math.round(value * 10) / 10;
+
+function setJoint(person, joint, [x, y], sure = 1) {
+  person.pose_keypoints_2d.splice(3 * joint, 3, rounded(x), rounded(y), sure);
+}
+
+class PoseEditor {
+  constructor(node) {
+    this.node = node;
+    this.frame = 0;
+    this.person = 0;
+    this.joint = undefined;
+    this.board = undefined; // people that were copied
+  }
+
+  /** Key frames in order; raises where the text is none that this editor can change. */
+  read(text) {
+    const data = JSON.parse(text);
+    const frames = Array.isArray(data) ? data : [data];
+    const bodies = (frame) => Array.isArray(frame?.people) && frame.people.every((p) => isBody(p?.pose_keypoints_2d));
+    if (!frames.length || !frames.every((frame) => bodies(frame) && frame.canvas_width > 0 && frame.canvas_height > 0)) {
+      throw new Error("The editor takes OpenPose's JSON with bodies of 18 keypoints, a dict for each key frame.");
+    }
+    frames.forEach((frame, place) => (frame.frame ??= place));
+    return frames.sort((a, b) => a.frame - b.frame);
+  }
+
+  /** A line of text a key frame. */
+  write(keys) {
+    return `[\n${keys.map((key) => `  ${JSON.stringify(key)}`).join(",\n")}\n]`;
+  }
+
+  size(keys) {
+    return [keys[0].canvas_width, keys[0].canvas_height];
+  }
+
+  get last() {
+    return widgetOf(this.node, "frames").value - 1;
+  }
+
+  state() {
+    return [this.frame, this.last].join();
+  }
+
+  /** The people of a frame: a key's own, or as they are on their way from one to the next. */
+  people(keys, frame) {
+    const after = keys.find((key) => key.frame >= frame);
+    const before = keys.findLast((key) => key.frame <= frame);
+    if (!before || !after || before === after) return (before ?? after).people;
+    const t = (frame - before.frame) / (after.frame - before.frame);
+    return before.people.slice(0, after.people.length).map((person, k) => {
+      const one = copied(person);
+      for (let joint = 0; joint < JOINTS; joint++) {
+        const [a, b] = [jointOf(person, joint), jointOf(after.people[k], joint)];
+        const sure = Math.min(a[2], b[2]);
+        setJoint(one, joint, [a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])], sure);
+      }
+      return one;
+    });
+  }
+
+  /** The key at the frame that is shown, made where there is none. */
+  key(keys) {
+    let key = keys.find((one) => one.frame === this.frame);
+    if (!key) {
+      const [canvas_width, canvas_height] = this.size(keys);
+      key = { frame: this.frame, canvas_width, canvas_height, people: copied(this.people(keys, this.frame)) };
+      keys.push(key);
+      keys.sort((a, b) => a.frame - b.frame);
+    }
+    return key;
+  }
+
+  paint(context, keys, surface) {
+    this.frame = Math.min(this.frame, this.last);
+    this.slider.max = this.last;
+    this.slider.value = this.frame;
+    const numbers = keys.map((key) => (key.frame === this.frame ? `[${key.frame}]` : key.frame));
+    this.told.textContent = `frame ${this.frame}, keys: ${numbers.join(" ")}`;
+    context.lineCap = "round";
+    this.people(keys, this.frame).forEach((person, k) => {
+      context.globalAlpha = k === this.person ? 1 : 0.5;
+      context.lineWidth = 3 * surface.unit;
+      BONES.forEach(([a, b], bone) => {
+        const [from, to] = [jointOf(person, a), jointOf(person, b)];
+        if (!from[2] || !to[2]) return;
+        context.strokeStyle = colour(bone);
+        context.beginPath();
+        context.moveTo(from[0], from[1]);
+        context.lineTo(to[0], to[1]);
+        context.stroke();
+      });
+      for (let joint = 0; joint < JOINTS; joint++) {
+        const [x, y, sure] = jointOf(person, joint);
+        if (!sure) continue;
+        const chosen = k === this.person && joint === this.joint;
+        context.fillStyle = chosen ? "#fff" : colour(joint);
+        context.beginPath();
+        context.arc(x, y, (chosen ? 6 : 4) * surface.unit, 0, 2 * Math.PI);
+        context.fill();
+      }
+    });
+    context.globalAlpha = 1;
+  }
+
+  /** Takes hold of the nearest joint, or with Shift of its whole person. */
+  down(at, keys, surface, event) {
+    let nearest = surface.reach(event);
+    let held;
+    this.people(keys, this.frame).forEach((person, k) => {
+      for (let joint = 0; joint < JOINTS; joint++) {
+        const [x, y, sure] = jointOf(person, joint);
+        if (sure && distance([x, y], at) < nearest) [nearest, held] = [distance([x, y], at), [k, joint]];
+      }
+    });
+    this.joint = held?.[1];
+    if (!held) return undefined;
+    this.person = held[0];
+    let begun;
+    return (to) => {
+      const person = this.key(keys).people[this.person];
+      begun ??= copied(person);
+      if (event.shiftKey) this.move(person, begun, [to[0] - at[0], to[1] - at[1]], this.size(keys));
+      else setJoint(person, this.joint, to, jointOf(begun, this.joint)[2]);
+    };
+  }
+
+  move(person, begun, by, size) {
+    const joints = [...Array(JOINTS).keys()].filter((joint) => jointOf(begun, joint)[2]);
+    const moved = shift(joints.map((joint) => jointOf(begun, joint).slice(0, 2)), by, size);
+    joints.forEach((joint, k) => setJoint(person, joint, moved[k], jointOf(begun, joint)[2]));
+  }
+
+  add(keys) {
+    const [width, height] = this.size(keys);
+    const pose_keypoints_2d = Array(3 * JOINTS).fill(0);
+    STANDING.forEach(([x, y], joint) =>
+      setJoint({ pose_keypoints_2d }, joint, [width / 2 + x * height, height * (0.56 + y)]),
+    );
+    // In every key, so that who was there keeps their number.
+    for (const key of keys) key.people.push({ pose_keypoints_2d: [...pose_keypoints_2d] });
+    this.person = keys[0].people.length - 1;
+  }
+
+  remove(keys) {
+    for (const key of keys) key.people.splice(this.person, 1);
+    this.person = 0;
+  }
+
+  /** Left becomes right: the person at this frame, turned about its own middle. */
+  mirror(keys) {
+    const person = this.key(keys).people[this.person];
+    if (!person) return;
+    const before = copied(person);
+    const seen = [...Array(JOINTS).keys()].filter((joint) => jointOf(before, joint)[2]);
+    const xs = seen.map((joint) => jointOf(before, joint)[0]);
+    const twice = Math.min(...xs) + Math.max(...xs);
+    const other = Object.fromEntries(SIDES.flatMap(([right, left]) => [[right, left], [left, right]]));
+    for (let joint = 0; joint < JOINTS; joint++) {
+      const [x, y, sure] = jointOf(before, other[joint] ?? joint);
+      setJoint(person, joint, sure ? [twice - x, y] : [0, 0], sure);
+    }
+  }
+
+  paste(keys) {
+    if (this.board) this.key(keys).people = copied(this.board);
+  }
+
+  unkey(keys) {
+    const place = keys.findIndex((key) => key.frame === this.frame);
+    if (place >= 0 && keys.length > 1) keys.splice(place, 1);
+  }
+
+  press(event, keys) {
+    const joint = this.joint;
+    if (event.key === "," || event.key === ".") {
+      this.frame = Math.min(Math.max(this.frame + (event.key === "." ? 1 : -1), 0), this.last);
+    } else if (event.key === "Tab") {
+      const next = (joint ?? (event.shiftKey ? JOINTS : -1)) + (event.shiftKey ? -1 : 1);
+      if (next < 0 || next >= JOINTS) return false; // on to what comes next on the page
+      this.joint = next;
+    } else if (joint !== undefined && ARROWS[event.key]) {
+      const person = this.key(keys).people[this.person];
+      const [x, y, sure] = jointOf(person, joint);
+      const [dx, dy] = ARROWS[event.key].map((value) => value * (event.shiftKey ? 5 : 1));
+      const [[to_x, to_y]] = shift([[x, y]], [dx, dy], this.size(keys));
+      setJoint(person, joint, [to_x, to_y], sure || 1);
+    } else if (joint !== undefined && ["Delete", "Backspace"].includes(event.key)) {
+      setJoint(this.key(keys).people[this.person], joint, [0, 0], 0);
+    } else return false;
+    return true;
+  }
+}
+
+function addEditor(node) {
+  const editor = new PoseEditor(node);
+  const surface = new Surface(node, "poses", {
+    read: (text) => editor.read(text),
+    write: (keys) => editor.write(keys),
+    size: (keys) => editor.size(keys),
+    state: () => editor.state(),
+    paint: (...given) => editor.paint(...given),
+    down: (...given) => editor.down(...given),
+    key: (event, keys) => editor.press(event, keys),
+  });
+  const changing = (act) => () => surface.drawing && surface.change(act);
+  surface.button("Key", "Make this frame a key frame", changing((keys) => editor.key(keys)));
+  surface.button("No key", "Let this frame follow from the others", changing((keys) => editor.unkey(keys)));
+  surface.button("Copy", "Copy the people of this frame", () => {
+    editor.board = surface.drawing && copied(editor.people(surface.drawing, editor.frame));
+  });
+  surface.button("Paste", "Paste the people that were copied", changing((keys) => editor.paste(keys)));
+  surface.button("Mirror", "Turn the chosen person left to right", changing((keys) => editor.mirror(keys)));
+  surface.button("Add", "Add a person", changing((keys) => editor.add(keys)));
+  surface.button("Remove", "Remove the chosen person", changing((keys) => editor.remove(keys)));
+  editor.slider = document.createElement("input");
+  editor.slider.type = "range";
+  editor.slider.min = 0;
+  editor.slider.title = "The frame that is shown (, and .)";
+  editor.slider.style.cssText = "flex: 1 1 100%";
+  editor.slider.addEventListener("input", () => {
+    editor.frame = Number(editor.slider.value);
+    surface.refresh(true);
+  });
+  editor.told = document.createElement("span");
+  surface.tools.append(editor.slider, editor.told);
+}
+
+app.registerExtension({
+  name: "framewright.poseEditor",
+  nodeCreated(node) {
+    if (node.comfyClass === "FramewrightPoses") addEditor(node);
+  },
+});
