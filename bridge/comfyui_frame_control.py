@@ -7,8 +7,8 @@ from typing import Any
 import comfy.controlnet
 from torch import Tensor
 
+from ..controls.conditioning import add_control
 from ..controls.weights import ControlWeights, Residuals, part_done
-from .control import add_control
 
 
 class FrameControl(comfy.controlnet.ControlBase):

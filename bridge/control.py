@@ -1,6 +1,6 @@
 """What nodes do with ControlNets, in whichever host they run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from ..errors import FramewrightError
 from .host import host
 
 DEMO_CONTROLS = CONTROLS
-Joined = Callable[[Any], Any]  # the ControlNet that a condition has, or None, to the one after it
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +63,3 @@ def control_video(
     return host().apply_control(
         conds, control, hints, strengths.strength, strengths.between, strengths.weights(frames, fit), vae
     )
-
-
-def add_control(conds: Sequence[list], after: Joined) -> list[list]:
-    """CONDITIONINGs with a ControlNet after those that they have; one object where they had the same."""
-    made: dict[Any, Any] = {}
-
-    def controlled(more: dict[str, Any]) -> dict[str, Any]:
-        before = more.get("control")
-        if before not in made:
-            made[before] = after(before)
-        return {**more, "control": made[before], "control_apply_to_uncond": False}
-
-    return [[[rows, controlled(more)] for rows, more in cond] for cond in conds]

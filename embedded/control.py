@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bridge.control import add_control
+from ..controls.conditioning import add_control
 from ..controls.weights import ControlWeights, Residuals, part_done
 from ..temporal.control_net import ControlNet
 from .schedules import NoiseSchedule
