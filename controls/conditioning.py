@@ -1,4 +1,4 @@
-"""ControlNets in CONDITIONING, which in both hosts is a list of [rows, more]; `more["control"]` is the last."""
+"""ControlNets in CONDITIONING: in both hosts a list of [rows, more], where `more["control"]` is the last."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,9 +1,7 @@
 """The real page in a headless browser: the graphs that it sends and the nodes that it knows, against ours."""
 
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +17,8 @@ from framewright.embedded.workflow import parse, to_prompt
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
 FIXTURES = sorted((ROOT / "tests" / "page" / "workflows").glob("*.json"))
-READY = "window.app && app.graph && window.LiteGraph && LiteGraph.registered_node_types.KSampler"
 
 CORE = [*FILE_NODES, *VIDEO_NODES]
-
-
-def _browser_module() -> Any:
-    if importlib.util.find_spec("websocket") is None:
-        pytest.skip("the page is NOT checked: pip install websocket-client")
-    spec = importlib.util.spec_from_file_location("page_browser", ROOT / "tests" / "page" / "browser.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def open_page() -> Iterator[Callable[[Server], Any]]:
-    """A browser in which the page of a server is open; it is loaded anew only where the server is another."""
-    module = _browser_module()
-    if module.find_chromium() is None:
-        pytest.skip("the page is NOT checked: there is no chromium on the path")
-    shown: list[str] = []
-    with module.Browser() as browser:
-
-        def open_(server: Server) -> Any:
-            if shown != [server.url]:
-                browser.open(server.url)
-                browser.wait(READY)
-                shown[:] = [server.url]
-            return browser
-
-        yield open_
 
 
 def object_info(server: Server) -> dict[str, Any]:

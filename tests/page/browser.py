@@ -140,6 +140,27 @@ class Browser:
         """The tab as a PNG file."""
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
+    def mouse(self, kind: str, x: float, y: float, held: bool = False) -> None:
+        """mousePressed, mouseMoved or mouseReleased, at pixels of the tab; `held`: with the left button."""
+        down = kind != "mouseMoved"
+        self._call(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=int(down),
+            button="left" if down or held else "none", buttons=int(held or kind == "mousePressed"),
+        )  # fmt: skip
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """touchStart, touchMove or touchEnd, of fingers at pixels of the tab."""
+        self._call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in points])
+
+    def key(self, key: str, modifiers: int = 0) -> None:
+        """A key pressed and let go; modifiers: 1 Alt, 2 Ctrl, 4 Meta, 8 Shift."""
+        codes = {"Delete": 46, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Escape": 27, "z": 90}
+        for kind in ("keyDown", "keyUp"):
+            self._call(
+                "Input.dispatchKeyEvent", type=kind, key=key, modifiers=modifiers,
+                windowsVirtualKeyCode=codes.get(key, 0), code=f"Key{key.upper()}" if len(key) == 1 else key,
+            )  # fmt: skip
+
     @property
     def console_errors(self) -> list[str]:
         self.evaluate("0")  # takes in what the page has said until now

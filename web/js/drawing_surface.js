@@ -46,14 +46,13 @@ export class Surface {
     this.tools = document.createElement("div");
     this.tools.style.cssText = "display: flex; flex-wrap: wrap; gap: 4px; align-items: center; font-size: 12px";
     this.canvas = document.createElement("canvas");
-    this.canvas.tabIndex = 0;
     this.canvas.style.cssText =
       "flex: 1; min-height: 0; width: 100%; touch-action: none; cursor: crosshair; background: #111; outline-offset: -2px";
+    this._buildKeys();
     this.words = document.createElement("div");
     this.words.style.cssText = "font-size: 12px; white-space: normal; color: var(--error-text, #f66)";
-    this.holder.append(this.tools, this.canvas, this.words);
+    this.holder.append(this.tools, this.keys, this.canvas, this.words);
     this.canvas.addEventListener("pointerdown", (event) => this._down(event));
-    this.canvas.addEventListener("keydown", (event) => this._key(event));
     const widget = this.node.addDOMWidget(`${name}_drawing`, TYPE, this.holder, {
       serialize: false,
       hideOnZoom: false,
@@ -68,6 +67,18 @@ export class Surface {
       clearInterval(timer);
       return removed?.apply(this, arguments);
     };
+  }
+
+  /** What has the keyboard for the canvas: in an input, the page leaves undo and Delete alone. */
+  _buildKeys() {
+    this.keys = document.createElement("input");
+    this.keys.className = "framewright-keys";
+    this.keys.readOnly = true;
+    this.keys.setAttribute("aria-label", "Drawing");
+    this.keys.style.cssText = "position: absolute; width: 1px; height: 1px; opacity: 0; border: 0; padding: 0";
+    this.keys.addEventListener("keydown", (event) => this._key(event));
+    this.keys.addEventListener("focus", () => (this.canvas.style.outline = "2px solid #4d96ff"));
+    this.keys.addEventListener("blur", () => (this.canvas.style.outline = ""));
   }
 
   button(label, hint, act) {
@@ -186,7 +197,7 @@ export class Surface {
     if (event.button > 0 || !this.drawing) return;
     event.stopPropagation();
     event.preventDefault();
-    this.canvas.focus();
+    this.keys.focus({ preventScroll: true });
     const before = this.text.value;
     const moved = this.editor.down(this.at(event), this.drawing, this, event);
     this.paint();

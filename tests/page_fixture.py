@@ -1,0 +1,42 @@
+"""The page of a ComfyUI in a headless browser, for tests that use it as a person would."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from framewright.bridge.hosts import Server
+
+READY = "window.app && app.graph && window.LiteGraph && LiteGraph.registered_node_types.KSampler"
+
+
+def _browser_module() -> Any:
+    if importlib.util.find_spec("websocket") is None:
+        pytest.skip("the page is NOT checked: pip install websocket-client")
+    path = Path(__file__).parent / "page" / "browser.py"
+    spec = importlib.util.spec_from_file_location("page_browser", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def open_page() -> Iterator[Callable[[Server], Any]]:
+    """A browser in which the page of a server is open; it is loaded anew only where the server is another."""
+    module = _browser_module()
+    if module.find_chromium() is None:
+        pytest.skip("the page is NOT checked: there is no chromium on the path")
+    shown: list[str] = []
+    with module.Browser() as browser:
+
+        def open_(server: Server) -> Any:
+            if shown != [server.url]:
+                browser.open(server.url)
+                browser.wait(READY)
+                shown[:] = [server.url]
+            return browser
+
+        yield open_

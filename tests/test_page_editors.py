@@ -1,0 +1,233 @@
+"""Strokes and poses drawn in the real page by mouse, finger and keyboard; the video that comes of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from framewright.bridge.client import Client
+from framewright.bridge.hosts import Server
+from framewright.controls.pose import read_keys
+from framewright.controls.pose_motion import join_keys
+from framewright.controls.strokes import read_drawing
+from framewright.demo.judge import coverage
+from framewright.embedded.workflow import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+NONE = '{"width": 64, "height": 64, "strokes": [], "anchors": []}'
+KEYS = "document.querySelector('.framewright-keys')"
+FIELD = "document.querySelector('.framewright-drawing canvas')"
+
+
+class Editor:
+    """A shipped workflow in the page, and the editor of its only node of a kind."""
+
+    def __init__(self, page: Any, name: str, kind: str, widget: str, size: float) -> None:
+        self.page, self.kind, self.widget, self.size = page, kind, widget, size
+        workflow = parse((ROOT / "workflows" / f"{name}.json").read_text("utf-8"), name)
+        self.load(workflow)
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        page = self.page
+        page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+        page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
+        page.evaluate(f"void (window.told = app.graph.nodes.find(node => node.type === '{self.kind}'))")
+        page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
+        page.wait(f"{FIELD}?.getBoundingClientRect().height > 100")
+
+    @property
+    def text(self) -> str:
+        return self.page.evaluate(f"told.widgets.find(one => one.name === '{self.widget}').value")
+
+    @text.setter
+    def text(self, value: str) -> None:
+        widget = f"told.widgets.find(one => one.name === '{self.widget}')"
+        self.page.evaluate(f"void ({widget}.value = {json.dumps(value)})")
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the editor has looked at the text again."""
+        self.page.evaluate("new Promise(done => setTimeout(done, 600))", await_promise=True)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Pixels of the tab of a place in the drawing, which is square and in the middle of its field."""
+        box = self.page.evaluate(f"{FIELD}.getBoundingClientRect().toJSON()")
+        side = min(box["width"], box["height"])
+        left, top = box["left"] + (box["width"] - side) / 2, box["top"] + (box["height"] - side) / 2
+        return left + x * side / self.size, top + y * side / self.size
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        places = [self.at(*point) for point in points]
+        self.page.mouse("mouseMoved", *places[0])
+        self.page.mouse("mousePressed", *places[0])
+        for (x0, y0), (x1, y1) in zip(places[:-1], places[1:], strict=True):
+            for part in (0.25, 0.5, 0.75, 1.0):
+                self.page.mouse("mouseMoved", x0 + part * (x1 - x0), y0 + part * (y1 - y0), held=True)
+        self.page.mouse("mouseReleased", *places[-1])
+
+    def press(self, label: str) -> None:
+        buttons = "[...document.querySelectorAll('.framewright-drawing button')]"
+        self.page.evaluate(f"{buttons}.find(one => one.textContent === '{label}').click()")
+
+    def strokes(self) -> list[tuple[tuple[float, float], ...]]:
+        return [stroke.points for stroke in read_drawing(self.text, 16).strokes]
+
+
+@pytest.fixture
+def editor(host_server: Server, open_page: Callable[[Server], Any]) -> Iterator[Callable[..., Editor]]:
+    page = open_page(host_server)
+    yield lambda *given: Editor(page, *given)
+    page.evaluate("app.graph.clear()")
+    assert [error for error in page.console_errors if "framewright" in error.lower()] == []
+
+
+def near(point: tuple[float, float], wanted: tuple[float, float], by: float = 1.5) -> bool:
+    return bool(np.hypot(point[0] - wanted[0], point[1] - wanted[1]) < by)
+
+
+def test_two_strokes_are_drawn_and_the_video_follows_them(
+    editor: Callable[..., Editor], host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
+) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    drawn.text = NONE
+    drawn.drag((14, 50), (14, 14))
+    drawn.drag((48, 14), (48, 30), (48, 50))
+    drawn.page.screenshot(tmp_path / "strokes.png")
+    first, second = drawn.strokes()
+    assert near(first[0], (14, 50)) and near(first[-1], (14, 14))
+    assert near(second[0], (48, 14)) and near(second[-1], (48, 50))
+
+    drawn.drag((48, 32), (44, 32))  # takes the second stroke along
+    assert near(drawn.strokes()[1][0], (44, 14))
+    drawn.page.key("ArrowRight", modifiers=8)
+    assert near(drawn.strokes()[1][0], (49, 14))
+    drawn.page.key("z", modifiers=2)
+    drawn.page.key("z", modifiers=2)
+    assert near(drawn.strokes()[1][0], (48, 14))
+    drawn.page.key("z", modifiers=2 + 8)
+    assert near(drawn.strokes()[1][0], (44, 14))
+    drawn.press("Undo")
+    drawn.page.evaluate(f"{KEYS}.focus()")
+    drawn.page.key("Tab")
+    drawn.page.key("Delete")
+    assert len(drawn.strokes()) == 1
+    drawn.press("Undo")
+    assert drawn.strokes() == [first, second]
+    drawn.press("Anchor")
+    drawn.drag((30, 60), (31, 60))
+    assert near(read_drawing(drawn.text, 16).anchors[0], (31, 60))
+    drawn.press("Undo")
+
+    saved = drawn.page.evaluate("app.graph.serialize()")
+    drawn.page.open(host_server.url)
+    drawn.page.wait("window.app && app.graph?.nodes.length")  # what was open last, or the page's own
+    drawn.settle()
+    drawn.load(saved)
+    drawn.settle()
+    assert drawn.strokes() == [first, second]
+    drawn.page.screenshot(tmp_path / "again.png")
+
+    prompt = drawn.page.evaluate("app.graphToPrompt().then(sent => sent.output)", await_promise=True)
+    frames = render(Client(host_server.url), prompt, tmp_path)
+    for frame, wanted in ((0, ((14, 50), (48, 14))), (15, ((14, 14), (48, 50)))):
+        covered = coverage(frames[frame])
+        assert covered is not None
+        sides = [np.argwhere(half > 0.5).mean(0) for half in (covered[0][:, :32], covered[0][:, 32:])]
+        for (y, x), goal, left in zip(sides, wanted, (0, 32), strict=True):
+            assert near((x + left, y), goal, 5), (frame, x + left, y, goal)
+
+
+def render(client: Client, prompt: dict[str, Any], folder: Path) -> np.ndarray:
+    """The frames of the video that a prompt saves, [F, H, W, 3] in 0..1."""
+    with client:
+        outputs = client.outputs(client.follow(client.queue(prompt)))
+        paths = [client.download(file, folder) for file in outputs]
+    (path,) = [path for path in paths if path.suffix == ".mp4"]
+    with av.open(str(path)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    return np.stack(frames) / np.float32(255)
+
+
+def test_a_finger_draws_too(editor: Callable[..., Editor]) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    drawn.text = NONE
+    way = [drawn.at(10 + 4 * step, 20) for step in range(10)]
+    drawn.page.touch("touchStart", way[0])
+    for place in way[1:]:
+        drawn.page.touch("touchMove", place)
+    drawn.page.touch("touchEnd")
+    drawn.settle()
+    (stroke,) = drawn.strokes()
+    assert near(stroke[0], (10, 20)) and near(stroke[-1], (46, 20))
+
+
+def test_what_is_no_drawing_is_said_and_kept(editor: Callable[..., Editor]) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    for text in ("{", "[]", '{"strokes": 3}', '<img src=x onerror="window.hacked = 1">'):
+        drawn.text = text
+        drawn.drag((10, 10), (30, 30))
+        assert drawn.text == text
+        told = drawn.page.evaluate("document.querySelector('.framewright-drawing').innerText")
+        assert "JSON" in told or "drawing" in told
+    assert not drawn.page.evaluate("window.hacked")
+    drawn.text = NONE
+    drawn.drag((10, 10), (30, 30))
+    assert len(drawn.strokes()) == 1
+
+
+def test_a_pose_is_edited_over_three_key_frames(
+    editor: Callable[..., Editor], host_server: Server, tmp_path: Path
+) -> None:
+    posed = editor("demo_poses", "FramewrightPoses", "poses", 64)
+    posed.press("Key")
+    numbers = sorted(read_keys(posed.text, 16))
+
+    def show(frame: int) -> None:
+        slider = "document.querySelector('.framewright-drawing input[type=range]')"
+        posed.page.evaluate(f"void ({slider}.value = {frame}, {slider}.dispatchEvent(new Event('input')))")
+
+    wrists = {0: (30.0, 20.0), 7: (40.0, 12.0), 15: (52.0, 20.0)}
+    for frame, place in wrists.items():
+        show(frame)
+        shown = posed.page.evaluate("document.querySelector('.framewright-drawing span').textContent")
+        assert shown.startswith(f"frame {frame},")
+        wrist = joint(posed.text, frame, 4)
+        posed.drag(wrist, place)
+        assert near(joint(posed.text, frame, 4), place)
+    posed.page.screenshot(tmp_path / "pose.png")
+    assert sorted(read_keys(posed.text, 16)) == sorted({*numbers, 7})
+    before = posed.text
+    posed.press("Mirror")
+    assert near(mirrored(before, 15, 4), joint(posed.text, 15, 7))
+    posed.press("Undo")
+    assert posed.text == before
+    posed.press("Copy")
+    show(0)
+    posed.press("Paste")
+    assert joint(posed.text, 0, 4) == joint(before, 15, 4)
+    posed.page.evaluate(f"{KEYS}.focus()")
+    posed.page.key("z", modifiers=2)
+    assert posed.text == before
+    posed.press("Add")
+    assert {len(frame.people) for frame in read_keys(posed.text, 16).values()} == {2}
+    posed.press("Remove")
+    saved = posed.page.evaluate("app.graph.serialize()")
+    posed.load(saved)
+    posed.settle()
+    assert near(joint(posed.text, 7, 4), wrists[7])
+
+
+def joint(text: str, frame: int, number: int) -> tuple[float, float]:
+    """Of the first person, at a key frame or between two."""
+    x, y, sure = join_keys(read_keys(text, 16), 16)[frame].people[0].body[number]
+    assert sure > 0
+    return float(x), float(y)
+
+
+def mirrored(text: str, frame: int, number: int) -> tuple[float, float]:
+    body = read_keys(text, 16)[frame].people[0].body
+    xs = body[body[:, 2] > 0, 0]
+    return float(xs.min() + xs.max() - body[number, 0]), float(body[number, 1])
