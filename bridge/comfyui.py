@@ -43,6 +43,15 @@ class ComfyHost:
     def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor | None], None]:
         return progress(guider, total)
 
+    def bar(self, total: int) -> Callable[[int], None]:
+        shown = comfy.utils.ProgressBar(total)
+
+        def told(value: int) -> None:
+            management.throw_exception_if_processing_interrupted()
+            shown.update_absolute(value, total)
+
+        return told
+
     def worker(self, prompt: dict[str, Any]) -> Start:
         return partial(start_worker, prompt, (str(Path(sys.argv[0]).resolve()), *sys.argv[1:]))
 

@@ -34,7 +34,7 @@ class FrameControl(comfy.controlnet.ControlBase):
         if made is None:
             return before
         part = part_done(float(t.flatten()[0]), self._sigma_at) if self._sigma_at else 0.0
-        return self.control_merge(self.weights(made, part), before, output_dtype=None)
+        return self.control_merge(self.weights(made, part, batched_number), before, output_dtype=None)
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)

@@ -107,6 +107,9 @@ class Host(Protocol):
     def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor | None], None]:
         """Shows how many of all steps are done, with the picture that the latents are coming to."""
 
+    def bar(self, total: int) -> Callable[[int], None]:
+        """Shows how many parts of other work are done; raises where the user has had enough."""
+
     def handle(self, model: Any) -> ModelHandle: ...
 
     def worker(self, prompt: dict[str, Any]) -> Start:

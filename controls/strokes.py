@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +20,22 @@ _FRACTION = 4  # bits of a pixel that OpenCV draws to
 
 @dataclass(frozen=True)
 class Stroke:
-    """A path of points (x, y) in pixels, gone along evenly from frame `first` to frame `last`."""
+    """A path of points (x, y) in pixels, and the frame, perhaps between two, at which each is come to."""
 
     points: tuple[tuple[float, float], ...]
-    first: int
-    last: int
+    times: tuple[float, ...]
+
+    @classmethod
+    def even(cls, points: Sequence[tuple[float, float]], first: int, last: int) -> "Stroke":
+        """A path gone along evenly from frame `first` to frame `last`."""
+        lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+        return cls(tuple(points), tuple((first + (last - first) * lengths / lengths[-1]).tolist()))
 
     def track(self, frames: int) -> np.ndarray:
-        """Where it is in each frame, [F, 2]; before its first and after its last frame it rests."""
-        points = np.array(self.points, np.float64)
-        lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-        spent = np.clip((np.arange(frames) - self.first) / max(1, self.last - self.first), 0, 1) * lengths[-1]
-        return np.stack([np.interp(spent, lengths, side) for side in points.T], 1)
+        """Where it is in each frame, [F, 2]; before its first and after its last time it rests."""
+        return np.stack(
+            [np.interp(range(frames), self.times, side) for side in np.array(self.points, np.float64).T], 1
+        )
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Drawing:
         scale = np.array([width / self.width, height / self.height])
         tracks = [stroke.track(frames) * scale for stroke in self.strokes]
         return np.stack(tracks) if tracks else np.empty((0, frames, 2))
+
+    def anchors_at(self, width: int, height: int) -> np.ndarray:
+        """Anchors [A, 2] likewise."""
+        return np.array(self.anchors).reshape(-1, 2) * [width / self.width, height / self.height]
 
 
 def read_drawing(text: str, frames: int) -> Drawing:
@@ -87,7 +96,7 @@ def _read_stroke(data: Any, number: int, frames: int, size: tuple[int, int]) -> 
         raise FramewrightError(
             f"strokes: {where} goes from frame {first!r} to {last!r}, expected 0 ≤ first < last < {frames}"
         )
-    return Stroke(tuple(points), first, last)
+    return Stroke.even(points, first, last)
 
 
 def _points(data: Any, where: str, size: tuple[int, int]) -> list[tuple[float, float]]:

@@ -40,37 +40,40 @@ class ControlWeights:
             mask=None if self.mask is None else self.mask[[k % len(self.mask) for k in index]],
         )
 
-    def __call__(self, residuals: Residuals, part: float) -> Residuals:
+    def __call__(self, residuals: Residuals, part: float, conditions: int) -> Residuals:
         """Residuals [conditions · F, C, h, w] after so large a part of sampling."""
         at, values = zip(*self.steps or [(0.0, 1.0)], strict=True)
         now = float(np.interp(part, at, values))
         return {
-            place: [self._weighted(one, place, number, now) for number, one in enumerate(parts)]
+            place: [self._weighted(one, place, number, now, conditions) for number, one in enumerate(parts)]
             for place, parts in residuals.items()
         }
 
-    def _weighted(self, residual: Tensor | None, place: str, number: int, now: float) -> Tensor | None:
+    def _weighted(
+        self, residual: Tensor | None, place: str, number: int, now: float, conditions: int
+    ) -> Tensor | None:
         if residual is None:
             return None
         side = "middle" if place == "middle" else "input"  # what comes from an input block goes to the output
         weight = self.layers.get((side, number), self.layers.get(side, 1.0)) * now
         residual = residual * weight
         if self.frames is not None:
-            residual = residual * self._over(residual, self.frames.view(-1, 1, 1, 1))
+            residual = residual * _over(residual, self.frames.view(-1, 1, 1, 1), conditions)
         if self.mask is not None:
             size = residual.shape[-2:]
             mask = F.interpolate(self.mask[:, None].float(), size=size, mode="area")
-            residual = residual * self._over(residual, mask)
+            residual = residual * _over(residual, mask, conditions)
         return residual
 
-    def _over(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """Weights of F frames, for all conditions of a batch."""
-        if len(residual) % len(weights):
-            raise FramewrightError(
-                f"frames: strengths or masks for {len(weights)} frames came, expected one for each frame of "
-                f"the video, which has {len(residual)} in a batch"
-            )
-        return weights.to(residual).repeat(len(residual) // len(weights), 1, 1, 1)
+
+def _over(residual: Tensor, weights: Tensor, conditions: int) -> Tensor:
+    """Weights of F frames, for all conditions of a batch."""
+    if len(residual) != len(weights) * conditions:
+        raise FramewrightError(
+            f"frames: strengths or masks for {len(weights)} frames came, expected one for each frame of the "
+            f"video, which has {len(residual) // conditions}"
+        )
+    return weights.to(residual).repeat(conditions, 1, 1, 1)
 
 
 def part_done(sigma: float, sigma_at: Callable[[float], float]) -> float:

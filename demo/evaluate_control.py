@@ -18,7 +18,7 @@ NAMES = {"canny": "canny_f", "depth": "depth_order", "pose": "pose_error_px", "s
 
 
 def _track(scene: Scene) -> np.ndarray:
-    return np.array([(scene.pose(at).x, scene.pose(at).y) for at in WITHIN])
+    return np.stack([hints.middle(scene, at) for at in WITHIN])
 
 
 def _hints(control: str, scene: Scene) -> np.ndarray:

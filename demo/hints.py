@@ -10,7 +10,8 @@ from ..controls.pose import JOINTS, Person, PoseFrame
 from ..controls.skeleton import draw_skeletons
 from ..controls.strokes import draw_tracks
 from . import render
-from .world import SIZE, Scene
+from .judge import sight_of
+from .world import COLOURS, SIZE, Scene
 
 CANNY = (0.1, 0.2)  # thresholds
 STROKE_RADIUS = 2.5  # pixels
@@ -38,6 +39,15 @@ def poses(scene: Scene, frame: float) -> PoseFrame:
 
 def pose_hint(scene: Scene, frame: float) -> np.ndarray:
     return draw_skeletons(poses(scene, frame), SIZE, SIZE)
+
+
+def middle(scene: Scene, frame: float) -> np.ndarray:
+    """Of all that the shape covers, x, y in pixels, on or off the canvas as its pose is."""
+    pose = scene.pose(frame)
+    sight = sight_of(render.mask(scene, frame), np.array(COLOURS[scene.subject.colour]))
+    assert sight is not None
+    away = np.array([sight.x - pose.x, sight.y - pose.y])
+    return np.array([pose.x, pose.y]) + (away + SIZE / 2) % SIZE - SIZE / 2
 
 
 def stroke_hints(track: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from functools import cache
 import cv2
 import numpy as np
 
+from ..controls.flow import hidden, pull
 from .judge_motion import judge_motion
 from .render import mask
 from .world import COLOURS, FRAMES, SHAPES, SIZE, Scene, Subject
@@ -169,8 +170,7 @@ def warp_error(frames: np.ndarray) -> float:
 def warp_errors(frames: np.ndarray) -> list[float]:
     """Mean absolute difference of each frame [H, W, 3] in 0..1 and the next one warped back onto it.
 
-    The flow comes from the pictures (dense inverse search, Kroeger et al. 2016). Pixels whose way there and
-    back does not close are left out (Sundaram et al. 2010).
+    The flow comes from the pictures (dense inverse search, Kroeger et al. 2016); what it hides is left out.
     """
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rim = ((_WRAP, _WRAP), (_WRAP, _WRAP), (0, 0))
@@ -179,13 +179,11 @@ def warp_errors(frames: np.ndarray) -> list[float]:
     errors = []
     for now, then, seen_now, seen_then in zip(wide[:-1], wide[1:], seen[:-1], seen[1:], strict=True):
         there, back = _flow(finder, seen_now, seen_then), _flow(finder, seen_then, seen_now)
-        returned = _pull(back, there)
-        gap = ((there + returned) ** 2).sum(-1)
-        closed = gap < 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1)) + 0.5
+        closed = ~hidden(there, back)
         inside = np.zeros_like(closed)
         inside[_WRAP:-_WRAP, _WRAP:-_WRAP] = True
         kept = closed & inside if (closed & inside).any() else inside
-        errors.append(float(np.abs(_pull(then, there) - now)[kept].mean()))
+        errors.append(float(np.abs(pull(then, there) - now)[kept].mean()))
     return errors
 
 
@@ -200,10 +198,3 @@ def _flow(finder: cv2.DISOpticalFlow, now: np.ndarray, then: np.ndarray) -> np.n
     """Displacements [H, W, 2] in pixels."""
     flow = finder.calc(now, then, None)
     return cv2.resize(flow, None, fx=1 / _ZOOM, fy=1 / _ZOOM, interpolation=cv2.INTER_AREA) / _ZOOM
-
-
-def _pull(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """What stands in `values` [H, W, C] where the flow leads from each pixel."""
-    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    x, y = x + flow[..., 0], y + flow[..., 1]
-    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -32,7 +32,7 @@ STEPS = {
     "canny": 1500,
     "depth": 1500,
     "pose": 1500,
-    "stroke": 1500,
+    "stroke": 3000,
 }
 
 

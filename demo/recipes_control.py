@@ -18,6 +18,7 @@ from .world import FRAMES, SIZE, Scene
 FRAMES_A_STEP = 32
 NOISE_ALONE, MISLED = 0.15, 0.35  # of the frames: the noise shows nothing, or another frame
 MISLED_FROM = 500  # this timestep or a noisier one
+FIGURES_ON_STROKES = 0.5
 FIGURES = [subject for subject in TRAINED_ON if subject.shape == "stick figure"]
 
 
@@ -33,14 +34,15 @@ class Controlled:
 
 
 def _scene(control: str, draw: Draw) -> Scene:
-    figure = control == "pose"
+    """A stroke says least of what moves most: every other of its scenes is a figure."""
+    figure = control == "pose" or (control == "stroke" and draw.numbers.uniform() < FIGURES_ON_STROKES)
     subject = FIGURES[draw.numbers.integers(len(FIGURES))] if figure else draw_subject(draw)
     return Scene.sample(subject, draw.numbers)
 
 
 def _stroke(scene: Scene, frame: int, draw: Draw) -> np.ndarray:
     """Any bent way to where the shape's middle is, as an artist may draw it, [H, W, 3]."""
-    end = np.array([scene.pose(frame).x, scene.pose(frame).y])
+    end = hints.middle(scene, frame)
     reach = draw.numbers.uniform() * SIZE / 2
     start, bend = end + draw.numbers.uniform(-reach, reach, (2, 2))
     t = np.linspace(0, 1, FRAMES)[:, None]

@@ -51,10 +51,16 @@ class AppliedControl:
         yield from self.previous.settings() if self.previous else ()
 
     def residuals(
-        self, x: Tensor, times: Tensor, context: Tensor, sigma: float, schedule: NoiseSchedule
+        self,
+        x: Tensor,
+        times: Tensor,
+        context: Tensor,
+        sigma: float,
+        schedule: NoiseSchedule,
+        conditions: int,
     ) -> Residuals | None:
         """Of latents [conditions · F, C, h, w] as the model takes them; None where nothing acts."""
-        before = self.previous and self.previous.residuals(x, times, context, sigma, schedule)
+        before = self.previous and self.previous.residuals(x, times, context, sigma, schedule, conditions)
         first, last = (schedule.percent_to_sigma(part) for part in self.between)
         if not last <= sigma <= first:
             return before
@@ -64,7 +70,7 @@ class AppliedControl:
         made: Residuals = dict(self.control.net(x, hints.to(x), times, context))
         made = {place: [one * self.strength for one in parts] for place, parts in made.items()}
         if self.weights is not None:
-            made = self.weights(made, part_done(sigma, schedule.percent_to_sigma))
+            made = self.weights(made, part_done(sigma, schedule.percent_to_sigma), conditions)
         return _sum(before, made)
 
 

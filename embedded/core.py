@@ -15,6 +15,7 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
         camera,
         control,
         demo,
+        flow,
         frames,
         image,
         layers,
@@ -28,6 +29,6 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
     )
     from . import nodes_control, nodes_files, nodes_sampling, nodes_video
 
-    ours = (demo, prompts, motion, camera, image, control, strokes, poses, layers, attention, windows)
+    ours = (demo, prompts, motion, camera, image, control, strokes, poses, flow, layers, attention, windows)
     files = (*ours, noise, long_video, frames, nodes_control, nodes_sampling, nodes_files, nodes_video)
     return Registry(node for file in files for node in file.NODES)

@@ -43,6 +43,9 @@ class EmbeddedHost:
     def progress(self, guider: Any, total: int) -> Callable[[int, Tensor | None], None]:
         return lambda value, _: report(value, total)
 
+    def bar(self, total: int) -> Callable[[int], None]:
+        return lambda value: report(value, total)
+
     def worker(self, prompt: dict[str, Any]) -> Start:
         return partial(start_worker, prompt, current().input.resolve())
 

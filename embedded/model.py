@@ -94,7 +94,9 @@ class EmbeddedModel:
         times = self.schedule.timestep(levels).float().repeat(count)
         scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
         with torch.no_grad():
-            added = control and control.residuals(scaled, times, context, float(levels[0]), self.schedule)
+            added = control and control.residuals(
+                scaled, times, context, float(levels[0]), self.schedule, count
+            )
             outputs = self.unet(scaled, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 

@@ -16,6 +16,7 @@ Pattern = io.Custom("FRAMEWRIGHT_PATTERN")
 Windows = io.Custom("FRAMEWRIGHT_WINDOWS")
 Plan = io.Custom("FRAMEWRIGHT_PLAN")
 Strokes = io.Custom("FRAMEWRIGHT_STROKES")
+Flow = io.Custom("FRAMEWRIGHT_FLOW")
 Poses = io.Custom("POSE_KEYPOINT")  # of other packs and the core too
 
 _KNOWN = {field.name for field in fields(io.Schema)}
