@@ -170,3 +170,8 @@ def test_a_worker_of_the_host_makes_the_frames_of_the_host(host_server: Server) 
         made.append([load_file(path)["latents"] for path in sorted(folder.rglob("segment_*"))])
     assert len(made[0]) == len(made[1]) == 4
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*made, strict=True))
+
+
+def test_controlnets_with_strengths_of_their_own(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "frame_control.py")
+    assert len(told) > 25 and not [name for name, value in told.items() if value is False]

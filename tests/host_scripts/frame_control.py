@@ -1,0 +1,99 @@
+"""ControlNets whose strength differs by frame, place, layer and step, in the host's own sampling."""
+
+import prologue
+
+prologue.setup()
+
+import comfy.controlnet  # noqa: E402
+import tiny  # noqa: E402
+import torch  # noqa: E402
+from comfy.cldm.cldm import ControlNet  # noqa: E402
+from framewright.bridge.control import Strengths, control_video  # noqa: E402
+from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
+from framewright.errors import FramewrightError  # noqa: E402
+from framewright.sampling.window_plan import Windows  # noqa: E402
+from tiny import CPU, SHAPE, sampled  # noqa: E402
+
+from nodes import ControlNetApplyAdvanced  # noqa: E402
+
+FRAMES, SMALL = 6, {"steps": 3, "size": 8}
+answer: dict[str, object] = {}
+
+model = tiny.sd15()
+torch.manual_seed(5)
+network = ControlNet(**{**SHAPE, "dtype": torch.float32}, hint_channels=3, device="cpu")
+tiny._fill(network)
+control = comfy.controlnet.ControlNet(network.eval(), load_device=CPU)
+hints = torch.rand(FRAMES, 64, 64, 3)
+prompts = [[[torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(seed)), {}]] for seed in (1, 2)]
+
+
+def frames_of(conds, used=model):
+    return sampled(used, *conds, FRAMES, **SMALL)
+
+
+def controlled(given=prompts, strength: float = 1.0, fit: str = "hold", maps=hints, **settings):
+    return control_video(given, control, maps, FRAMES, fit, Strengths(strength, **settings))
+
+
+def close(a: torch.Tensor, b: torch.Tensor, bound: float = 1e-5) -> bool:
+    return float((a - b).abs().max() / b.abs().max()) <= bound
+
+
+plain, full = frames_of(prompts), frames_of(controlled())
+host_s = ControlNetApplyAdvanced().apply_controlnet(*prompts, control, hints, 1.0, 0.0, 1.0)
+answer["as the host's own node"] = torch.equal(full, frames_of(host_s))
+answer["it does something"] = not close(full, plain, 1e-3)
+answer["no strength is the prompts as they were"] = controlled(strength=0.0) == prompts
+for name, none in {
+    "frames": {"frames": [0.0]},
+    "steps": {"steps": [(0.0, 0.0)]},
+    "layers": {"layers": {"input": 0.0, "middle": 0.0}},
+    "mask": {"mask": torch.zeros(64, 64)},
+}.items():
+    answer[f"{name}: none"] = close(frames_of(controlled(**none)), plain)
+every = {"frames": [1.0], "steps": [(0.5, 1.0)], "layers": {"middle": 1.0}, "mask": torch.ones(1, 8, 8)}
+answer["all of everything"] = close(frames_of(controlled(**every)), full)
+answer["by frame is strength"] = close(
+    frames_of(controlled(frames=[0.4])), frames_of(controlled(strength=0.4))
+)
+
+some = controlled(frames=[1.0, 0.0, 1.0, 0.0, 0.0, 1.0])
+made = frames_of(some)
+for frame, on in enumerate((1, 0, 1, 0, 0, 1)):
+    answer[f"frame {frame}"] = close(made[frame], (full if on else plain)[frame])
+half = torch.zeros(FRAMES, 64, 64)
+half[:3] = 1
+masked = frames_of(controlled(mask=half))
+answer["a mask for each frame"] = close(masked[:3], full[:3]) and close(masked[3:], plain[3:])
+early = frames_of(controlled(steps=[(0.0, 1.0), (1.0, 0.0)]))
+answer["by step"] = not close(early, plain) and not close(early, full)
+part = frames_of(controlled(between=(0.0, 0.4), frames=[1.0]))
+answer["for a part of sampling"] = close(part, frames_of(controlled(between=(0.0, 0.4))))
+
+for name, settings in {
+    "frames": {"frames": [1.0, 0.2, 0.7, 0.0, 1.0, 0.5]},
+    "mask": {"mask": torch.rand(FRAMES, 9, 9, generator=torch.Generator().manual_seed(3))},
+}.items():
+    conds = controlled(**settings)
+    whole = frames_of(conds)
+    answer[f"{name}: in windows"] = close(
+        frames_of(conds, add_windows(model, Windows(4, 2), 0.0, 1.0)), whole
+    )
+    answer[f"{name}: in chunks"] = close(frames_of(conds, run_in_chunks(model, 4)), whole)
+    answer[f"{name}: again"] = torch.equal(frames_of(conds), whole)
+
+chain = controlled(controlled(strength=0.4, frames=[1.0]), strength=0.6, frames=[1.0])
+answer["a chain"] = close(frames_of(chain), full)
+answer["one before goes on"] = close(frames_of(controlled(controlled(), frames=[0.0])), full)
+held = torch.cat([hints[:2], hints[1:2].expand(4, -1, -1, -1)])
+answer["fewer maps are held"] = torch.equal(
+    frames_of(controlled(maps=hints[:2], frames=[1.0])), frames_of(controlled(maps=held, frames=[1.0]))
+)
+try:
+    frames_of(control_video(prompts, control, hints, 4, "hold", Strengths(1.0, frames=[1.0, 0.5])))
+    answer["strengths for another number of frames"] = False
+except FramewrightError as error:
+    answer["strengths for another number of frames"] = "for 4 frames" in str(error)
+
+prologue.answer(answer)
