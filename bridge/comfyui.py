@@ -1,7 +1,8 @@
 """ComfyUI as the host of the nodes."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import folder_paths
+import torch
 from torch import Tensor, nn
 
 from ..demo.files import FOLDER as DEMO_FOLDER
@@ -27,11 +29,12 @@ from .host import Start
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
 LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
+DEPTH_FOLDERS, ONNX_FOLDERS = ("depth",), ("onnx",)
 
 
 class ComfyHost:
     def __init__(self) -> None:
-        for name in (*MOTION_FOLDERS, *LORA_FOLDERS):
+        for name in (*MOTION_FOLDERS, *LORA_FOLDERS, *DEPTH_FOLDERS, *ONNX_FOLDERS):
             folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
     def handle(self, model: Any) -> ComfyModel:
@@ -63,6 +66,12 @@ class ComfyHost:
             module, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
         )
 
+    @contextmanager
+    def loaded(self, module: nn.Module) -> Iterator[torch.device]:
+        patcher = self.weights(module)
+        management.load_models_gpu([patcher], force_full_load=True)
+        yield patcher.load_device
+
     def demo_model(self) -> tuple[Any, Any, Any]:
         return demo_model()
 
@@ -79,6 +88,17 @@ class ComfyHost:
 
     def lora_files(self) -> dict[str, Path]:
         return {"demo drift": DEMO_FOLDER / "drift.safetensors", **_listed(LORA_FOLDERS)}
+
+    def depth_models(self) -> dict[str, Path]:
+        configs = {Path(name): path for name, path in _listed(DEPTH_FOLDERS).items()}
+        return {
+            name.parent.as_posix(): path.parent
+            for name, path in configs.items()
+            if name.name == "config.json" and name.parent.name
+        }
+
+    def onnx_files(self) -> dict[str, Path]:
+        return {name: path for name, path in _listed(ONNX_FOLDERS).items() if path.suffix == ".onnx"}
 
     def output_folder(self) -> Path:
         return Path(folder_paths.get_output_directory())

@@ -2,9 +2,11 @@
 
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ..controls.weights import ControlWeights
@@ -120,6 +122,9 @@ class Host(Protocol):
     def weights(self, module: nn.Module) -> Any:
         """The host's handle of weights that layers bring along, by which it loads and unloads them."""
 
+    def loaded(self, module: nn.Module) -> AbstractContextManager[torch.device]:
+        """A whole network that is no part of a MODEL, on the device on which the host computes."""
+
     def demo_model(self) -> tuple[Any, Any, Any]:
         """MODEL, word encoder and VAE of the shapes world."""
 
@@ -146,6 +151,12 @@ class Host(Protocol):
 
     def lora_files(self) -> dict[str, Path]:
         """Motion LoRAs, likewise."""
+
+    def depth_models(self) -> dict[str, Path]:
+        """Folders of depth models, likewise."""
+
+    def onnx_files(self) -> dict[str, Path]:
+        """ONNX models, likewise."""
 
     def output_folder(self) -> Path: ...
 

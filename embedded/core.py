@@ -20,6 +20,7 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
         image,
         layers,
         long_video,
+        maps,
         motion,
         noise,
         poses,
@@ -29,6 +30,7 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
     )
     from . import nodes_control, nodes_files, nodes_sampling, nodes_video
 
-    ours = (demo, prompts, motion, camera, image, control, strokes, poses, flow, layers, attention, windows)
-    files = (*ours, noise, long_video, frames, nodes_control, nodes_sampling, nodes_files, nodes_video)
+    controls = (maps, control, strokes, poses, flow)
+    ours = (demo, prompts, motion, camera, image, *controls, layers, attention, windows, noise, long_video)
+    files = (*ours, frames, nodes_control, nodes_sampling, nodes_files, nodes_video)
     return Registry(node for file in files for node in file.NODES)

@@ -1,6 +1,7 @@
 """The built-in host, as nodes see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,10 @@ class EmbeddedHost:
     def weights(self, module: nn.Module) -> None:
         """They are where they are."""
 
+    @contextmanager
+    def loaded(self, module: nn.Module) -> Iterator[torch.device]:
+        yield torch.device("cpu")
+
     def demo_model(self) -> tuple[EmbeddedModel, WordEncoder, FrameVAE]:
         unet = files.load("image", SpaceTimeUNet(files.UNET))
         vae = FrameVAE(files.load("vae", SmallVAE()), lambda _: (torch.device("cpu"), FRAMES_AT_ONCE))
@@ -81,6 +86,13 @@ class EmbeddedHost:
     def lora_files(self) -> dict[str, Path]:
         return {"demo drift": files.FOLDER / "drift.safetensors", **self._own_files()}
 
-    def _own_files(self) -> dict[str, Path]:
-        found = sorted(self._models.glob("*.safetensors")) if self._models else ()
+    def depth_models(self) -> dict[str, Path]:
+        found = self._models.glob("depth/*/config.json") if self._models else ()
+        return {path.parent.name: path.parent for path in sorted(found)}
+
+    def onnx_files(self) -> dict[str, Path]:
+        return self._own_files("onnx/*.onnx")
+
+    def _own_files(self, pattern: str = "*.safetensors") -> dict[str, Path]:
+        found = sorted(self._models.glob(pattern)) if self._models else ()
         return {path.name: path for path in found}

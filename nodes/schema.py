@@ -27,8 +27,8 @@ def schema(**given: Any) -> io.Schema:
     return io.Schema(**{name: value for name, value in given.items() if name in _KNOWN})
 
 
-def chosen(files: dict[str, Path], name: str, what: str) -> Path:
+def chosen(files: dict[str, Path], name: str, what: str, socket: str = "name") -> Path:
     """The file of that name; raises with those there are."""
     if name not in files:
-        raise FramewrightError(f"name: no {what} {name!r}; there is {', '.join(files) or 'none'}")
+        raise FramewrightError(f"{socket}: no {what} {name!r}; there is {', '.join(files) or 'none'}")
     return files[name]
