@@ -20,6 +20,7 @@ bench: .venv/ready
 	$(PY) benchmarks/attention.py
 	$(PY) benchmarks/temporal.py
 	$(PY) benchmarks/windows.py
+	$(PY) benchmarks/controls.py
 
 evaluate: .venv/ready
 	$(PY) demo evaluate --seed $(or $(SEED),1)

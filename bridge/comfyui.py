@@ -11,6 +11,7 @@ import comfy.ldm.modules.attention
 import comfy.model_management as management
 import comfy.model_patcher
 import comfy.ops
+import comfy.samplers
 import comfy.utils
 import folder_paths
 import torch
@@ -41,6 +42,12 @@ class ComfyHost:
         return ComfyModel(model)
 
     def guider(self, guider: Any) -> ComfyGuider:
+        return ComfyGuider(guider)
+
+    def cfg_guider(self, model: Any, positive: list, negative: list, cfg: float) -> ComfyGuider:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
         return ComfyGuider(guider)
 
     def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor | None], None]:

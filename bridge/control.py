@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..controls.weights import ControlWeights, Layer, fit_frames
-from ..demo.files import CONTROLS
+from ..demo.files import CONTROLS, NEXT
 from ..errors import FramewrightError
 from .host import host
 
-DEMO_CONTROLS = CONTROLS
+DEMO_CONTROLS = (*CONTROLS, NEXT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,6 +106,9 @@ class GuiderHandle(Protocol):
 class Host(Protocol):
     def guider(self, guider: Any) -> GuiderHandle: ...
 
+    def cfg_guider(self, model: Any, positive: list, negative: list, cfg: float) -> GuiderHandle:
+        """Classifier-free guidance of a MODEL by two CONDITIONINGs."""
+
     def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor | None], None]:
         """Shows how many of all steps are done, with the picture that the latents are coming to."""
 

@@ -40,7 +40,7 @@ def edges(frames: Tensor, kind: str, scale: float, threshold: float) -> Iterator
 
 def _soft(pictures: Tensor, scale: float, threshold: float) -> Tensor:
     """The slope across an edge, as high as its contrast and `scale` wide."""
-    slope = spatial_gradient(_blurred(pictures, scale), order=1).pow(2).sum(2).sqrt().amax(1)
+    slope = spatial_gradient(_blurred(pictures, scale), order=1).square_().sum(2).amax(1).sqrt_()
     of_a_step = (_normal(1.5 / scale) - _normal(-0.5 / scale)) / 2  # by the pixels on both sides
     return ((slope / of_a_step - threshold) / (1 - threshold)).clamp(0, 1)
 

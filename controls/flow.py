@@ -3,8 +3,10 @@
 A flow [H, W, 2] holds x, y in pixels, from where a thing is to where it will be.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, tee
 
 import cv2
@@ -18,6 +20,8 @@ PRESETS = {
 _RIM = 6  # pixels about an edge of motion within which the flow is put right
 _REACH = (6, 12)  # pixels, from how far it takes another motion there
 _ROWS = 30_000  # of points that OpenCV samples at once
+_OTHER, _MOTIONS = 0.5, 3  # pixels, by which motions are not of one thing; how many are told apart
+_ABOVE = 8.0  # e to the power of this: how much rather a place is taken by what is above than by what rests
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,15 @@ def step(there: np.ndarray, back: np.ndarray) -> Step:
 def hidden(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010)."""
     returned = pull(back, there)
-    gap = ((there + returned) ** 2).sum(-1)
-    far = (there**2).sum(-1) + (returned**2).sum(-1)
     height, width = there.shape[:2]
     x, y = np.moveaxis(_places(there), -1, 0)
     outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
-    return (gap >= 0.01 * far + 0.5) | outside
+    return (_squared(there + returned) >= 0.01 * (_squared(there) + _squared(returned)) + 0.5) | outside
+
+
+def _squared(flow: np.ndarray) -> np.ndarray:
+    """Of each length."""
+    return cv2.transform(flow * flow, np.ones((1, 2), np.float32))
 
 
 def _near(pixels: np.ndarray) -> np.ndarray:
@@ -95,16 +102,18 @@ def _sharpened(there: np.ndarray, now: np.ndarray, then: np.ndarray, where: np.n
     """
     rows, columns = np.nonzero(where)
     ways = [(r * x, r * y) for r in _REACH for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
-    last = np.array(where.shape) - 1
-    motions = np.stack(
-        [there[(rows + y).clip(0, last[0]), (columns + x).clip(0, last[1])] for x, y in ((0, 0), *ways)], 1
-    )
-    x, y = np.moveaxis(np.stack([columns, rows], -1)[:, None] + motions, -1, 0).astype(np.float32)
+    height, width = where.shape
+    motions = np.empty((len(rows), 1 + len(ways), 2), np.float32)
+    for number, (x, y) in enumerate(((0, 0), *ways)):
+        place = (rows + y).clip(0, height - 1) * width + (columns + x).clip(0, width - 1)
+        motions[:, number] = there.reshape(-1, 2).take(place, 0)
+    places = np.stack([columns, rows], -1)[:, None].astype(np.float32) + motions
     parts = [slice(first, first + _ROWS) for first in range(0, len(rows), _ROWS)]
     cost = np.empty(motions.shape[:2], np.float32)
     for part in parts:
-        met = cv2.remap(then, x[part], y[part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        cost[part] = np.abs(met.astype(np.int16) - now[rows[part], columns[part]][:, None]).sum(-1)
+        met = cv2.remap(then, places[part], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        apart = np.abs(met.astype(np.int16) - now[rows[part], columns[part]][:, None])
+        cost[part] = apart[..., 0] + apart[..., 1] + apart[..., 2]
     out = there.copy()
     out[rows, columns] = motions[np.arange(len(rows)), cost.argmin(1)]
     return out
@@ -112,15 +121,48 @@ def _sharpened(there: np.ndarray, now: np.ndarray, then: np.ndarray, where: np.n
 
 def _places(flow: np.ndarray) -> np.ndarray:
     """Where the flow leads from each pixel, [H, W, 2] x, y."""
-    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    return np.stack([x, y], -1) + flow.astype(np.float32)
+    return _grid(*flow.shape[:2]) + flow.astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=4)
+def _grid(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([x, y], -1)
 
 
 def pull(values: np.ndarray, flow: np.ndarray, nearest: bool = False) -> np.ndarray:
     """What stands in `values` [H, W] or [H, W, C] where the flow leads from each pixel."""
-    x, y = np.moveaxis(_places(flow), -1, 0)
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    return cv2.remap(values, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(values, _places(flow), None, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+
+
+def pushed(values: np.ndarray, way: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values [H, W, C] of pixels where their way leads, 0 where none comes to; and where one does."""
+    height, width = above.shape
+    y, x = np.mgrid[:height, :width] + np.moveaxis(way[..., ::-1], -1, 0)
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
+    right, down = x - column, y - row
+    force = np.exp(_ABOVE * above)
+    sums = np.zeros((height * width, values.shape[-1] + 2))
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        near = (right if dx else 1 - right) * (down if dy else 1 - down)
+        kept = (column + dx >= 0) & (row + dy >= 0) & (column + dx < width) & (row + dy < height)
+        place = ((row + dy) * width + column + dx)[kept]
+        parts = (near, near * force, *((near * force)[..., None] * values).transpose(2, 0, 1))
+        for number, part in enumerate(parts):
+            sums[:, number] += np.bincount(place, part[kept], height * width)
+    mean = sums[:, 2:] / np.maximum(sums[:, 1:2], 1e-12)
+    return mean.reshape(values.shape).astype(np.float32), (sums[:, 0] >= 0.5).reshape(height, width)
+
+
+def moved_on(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3] whose pixels have gone along a flow, what moves over what rests.
+
+    −1 where nothing of it comes to, as ControlNets for inpainting have it.
+    """
+    speed = np.hypot(flow[..., 0], flow[..., 1])
+    moved, covered = pushed(picture, flow, speed / max(float(speed.max()), 1e-6))
+    return np.where(covered[..., None], moved, np.float32(-1))
 
 
 def come_from(steps: Iterable[Step]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -140,13 +182,34 @@ def come_from(steps: Iterable[Step]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def warped(picture: np.ndarray, steps: Iterable[Step]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """A picture [H, W, 3] in 0..1 carried along, from itself on, and in each frame where nothing of it is.
 
-    What is not of it is painted in from round about (Telea 2004).
+    What is not of it is as the nearest is that moves alike: what moves otherwise lies before it.
     """
     yield picture, np.zeros(picture.shape[:2], bool)
-    for way, seen in come_from(steps):
-        shown = _eight_bits(pull(picture, way))
-        filled = cv2.inpaint(shown, (~seen).astype(np.uint8), 3, cv2.INPAINT_TELEA)
-        yield np.where(seen[..., None], pull(picture, way), filled / np.float32(255)), ~seen
+    steps, shown = tee(steps)
+    for one, (way, seen) in zip(steps, come_from(shown), strict=True):
+        yield _painted(pull(picture, way), one.back, seen), ~seen
+
+
+def _painted(picture: np.ndarray, motion: np.ndarray, known: np.ndarray) -> np.ndarray:
+    picture, missing = picture.copy(), ~known
+    for last in (False,) * _MOTIONS + (True,):
+        if not missing.any():
+            break
+        apart = np.hypot(*np.moveaxis(motion - np.median(motion[missing], 0), -1, 0))
+        alike = apart <= (math.inf if last else _OTHER)
+        source, place = known & alike, missing & alike
+        if source.any():
+            picture[place] = picture[source][_nearest(source)[place]]
+            missing = missing & ~place
+    return picture
+
+
+def _nearest(marked: np.ndarray) -> np.ndarray:
+    """Of each pixel [H, W], which of the marked ones is the nearest."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~marked).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    return np.argsort(labels[marked])[labels - 1]
 
 
 def steady(frames: Iterable[np.ndarray], strength: float, preset: str = "medium") -> Iterator[np.ndarray]:

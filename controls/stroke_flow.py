@@ -9,54 +9,79 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from .flow import Step, hidden
+from .flow import Step, hidden, pushed
 from .strokes import Drawing
 
 SOLVED_AT = 128  # pixels of the longer side at most
 SHARPNESS = 0.05  # difference of brightness, 0..1, over which motion hardly passes
+GRAIN = 0.1  # difference of brightness, 0..1, of a thing's own surface
 LEAK = 1e-4  # how much passes all the same
 STILL = 2e-4  # how much every pixel would rather rest
 HOLD = 100.0  # how much a stroke's own pixels keep to it
-ABOVE = 8.0  # e to the power of this: how much rather a place is taken by what moves than by what rests
+RIM = 2  # pixels of a soft edge that go with what moves beside them
+
+
+class Carried:
+    """A picture [H, W, 3] in 0..1 whose things go along strokes, and stay as they are.
+
+    What a stroke begins on moves with it, as far as the picture's edges, over what rests; what holds an
+    anchor rests.
+    """
+
+    def __init__(self, drawing: Drawing, picture: np.ndarray, frames: int) -> None:
+        height, width = picture.shape[:2]
+        self._picture, self._tracks = picture, drawing.tracks(frames, width, height)
+        self._parts = influences(self._tracks[:, 0], drawing.anchors_at(width, height), picture)
+        self.above = self._parts.sum(-1)
+
+    def way(self, frame: int) -> np.ndarray:
+        """Of each pixel of the picture until a frame, [H, W, 2]."""
+        return self._parts @ (self._tracks[:, frame] - self._tracks[:, 0])
+
+    def at(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture at a frame, [H, W, 3], 0 where nothing of it is; and where something is, [H, W]."""
+        return pushed(self._picture, self.way(frame), self.above)
 
 
 def stroke_flow(drawing: Drawing, picture: np.ndarray, frames: int) -> Iterator[Step]:
     """Each step of a video that begins with a picture [H, W, 3] in 0..1 and moves along strokes.
 
-    What a stroke begins on moves with it, as far as the picture's edges, over what rests; what holds an
-    anchor rests, and so does what comes into sight.
+    What comes into sight rests.
     """
-    height, width = picture.shape[:2]
-    tracks = drawing.tracks(frames, width, height)
-    anchors = drawing.anchors_at(width, height)
-    parts = influences(np.concatenate([tracks[:, 0], anchors]), picture)[..., : len(tracks)]
-    above = parts.sum(-1)
-
-    def way(frame: int) -> np.ndarray:
-        """Of each pixel of the picture, [H, W, 2]."""
-        return parts @ (tracks[:, frame] - tracks[:, 0])
-
+    carried = Carried(drawing, picture, frames)
     for frame in range(frames - 1):
-        now, then = way(frame), way(frame + 1)
-        (there, covered), (back, still) = _pushed(then - now, now, above), _pushed(now - then, then, above)
+        now, then = carried.way(frame), carried.way(frame + 1)
+        there, covered = pushed(then - now, now, carried.above)
+        back, still = pushed(now - then, then, carried.above)
         yield Step(there, back, hidden(there, back), hidden(back, there) | covered & ~still)
 
 
-def influences(places: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def next_flow(
+    places: np.ndarray, motions: np.ndarray, anchors: np.ndarray, picture: np.ndarray
+) -> np.ndarray:
+    """How all of a picture [H, W, 3] moves on, [H, W, 2], if places [K, 2] do by `motions` [K, 2]."""
+    return (influences(places, anchors, picture) @ motions).astype(np.float32)
+
+
+def influences(places: np.ndarray, anchors: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """How much pixels of a picture [H, W, 3] move as each of K places [K, 2] x, y does, [H, W, K] in 0..1.
 
+    Anchors [A, 2] rest, and hold what is about them.
     The least squares of neighbours' differences, weighted by how alike they look, by conjugate gradients.
     """
     height, width = picture.shape[:2]
     scale = min(1.0, SOLVED_AT / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    held = np.zeros((size[1], size[0], len(places)))
-    for number, (x, y) in enumerate(places * scale):
+    small = cv2.bilateralFilter(small, -1, GRAIN, 1.5)
+    pinned = np.concatenate([places, anchors])
+    held = np.zeros((size[1], size[0], len(pinned)))
+    for number, (x, y) in enumerate(pinned * scale):
         held[min(round(float(y)), size[1] - 1), min(round(float(x)), size[0] - 1), number] = HOLD
+    spread = _with_rims(_decided(_spread(small, held))[..., : len(places)], small)
     parts = [
         cv2.resize(one.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        for one in np.moveaxis(_spread(small, held), -1, 0)
+        for one in np.moveaxis(spread, -1, 0)
     ]
     return np.stack(parts, -1).clip(0, 1) if parts else np.zeros((height, width, 0), np.float32)
 
@@ -101,20 +126,25 @@ def _spread(picture: np.ndarray, held: np.ndarray) -> np.ndarray:
     return parts
 
 
-def _pushed(values: np.ndarray, way: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [H, W, C] of pixels where their way leads, 0 where none comes to; and where one does."""
-    height, width = above.shape
-    y, x = np.mgrid[:height, :width] + np.moveaxis(way[..., ::-1], -1, 0)
-    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
-    right, down = x - column, y - row
-    force = np.exp(ABOVE * above)
-    sums = np.zeros((height * width, values.shape[-1] + 2))
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        near = (right if dx else 1 - right) * (down if dy else 1 - down)
-        kept = (column + dx >= 0) & (row + dy >= 0) & (column + dx < width) & (row + dy < height)
-        place = ((row + dy) * width + column + dx)[kept]
-        parts = (near, near * force, *((near * force)[..., None] * values).transpose(2, 0, 1))
-        for number, part in enumerate(parts):
-            sums[:, number] += np.bincount(place, part[kept], height * width)
-    mean = sums[:, 2:] / np.maximum(sums[:, 1:2], 1e-12)
-    return mean.reshape(values.shape).astype(np.float32), (sums[:, 0] >= 0.5).reshape(height, width)
+def _decided(parts: np.ndarray) -> np.ndarray:
+    """What is moved or held more than half is so whole, and what is less is not."""
+    total = parts.sum(-1, keepdims=True).clip(1e-6, 1)
+    sure = (2 * total - 0.5).clip(0, 1)
+    return parts / total * sure**2 * (3 - 2 * sure)
+
+
+def _with_rims(parts: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """The soft edges of what moves go with it: left behind, they smear."""
+    height, width = picture.shape[:2]
+    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), "edge")
+    down, across = (np.abs(np.diff(padded, axis=axis)).max(-1) for axis in (0, 1))
+    between = np.maximum(
+        np.minimum(down[:-1, 1:-1], down[1:, 1:-1]), np.minimum(across[1:-1, :-1], across[1:-1, 1:])
+    )
+    for _ in range(RIM):
+        beside = np.pad(parts, ((1, 1), (1, 1), (0, 0)))
+        for y, x in np.ndindex(3, 3):
+            other = beside[y : y + height, x : x + width]
+            more = (between > SHARPNESS) & (other.sum(-1) > parts.sum(-1))
+            parts = np.where(more[..., None], other, parts)
+    return parts

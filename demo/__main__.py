@@ -15,11 +15,12 @@ from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.evaluate_control import evaluate_controls  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
-from framewright.demo.recipes_control import train_control  # noqa: E402
+from framewright.demo.recipes_control import train_control, train_follow  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
+from framewright.temporal.control_net import ControlNet  # noqa: E402
 from framewright.temporal.motion import MotionModel  # noqa: E402
 from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
 
@@ -37,7 +38,7 @@ def train(run: Run) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "long", "drift", "known", *files.CONTROLS):
+    if name in ("motion", "long", "drift", "known", "follow", files.NEXT, *files.CONTROLS):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
@@ -54,9 +55,14 @@ def train(run: Run) -> None:
     elif name == "known":
         known, record = train_known(run, frozen, files.load("motion", MotionModel(files.MOTION)))
         made = {"known": known.tensors()}
-    elif name in files.CONTROLS:
+    elif name in (files.NEXT, *files.CONTROLS):
         control, record = train_control(run, name, frozen)
         made = {name: control.state_dict()}
+    elif name == "follow":
+        control = files.load("stroke", ControlNet(files.CONTROL)).to(device)
+        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
+        record = train_follow(run, control, frozen, motion)
+        made = {"stroke": control.state_dict()}
     for part, tensors in made.items():
         print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")

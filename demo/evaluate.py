@@ -32,7 +32,8 @@ class Renderer:
     """The shipped graph, without its files."""
 
     def __init__(self) -> None:
-        use(host := EmbeddedHost())
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        use(host := EmbeddedHost(device=self._device))
         self.image, self._words, self._vae = host.demo_model()
         motion = open_motion(FOLDER / "motion.safetensors", "demo")
         self.video: EmbeddedModel = apply_motion(self.image, motion)
@@ -53,7 +54,7 @@ class Renderer:
         """A clip of the subject; `change` may put ControlNets into the two CONDITIONINGs."""
         prompts = [[[self._words.encode([text]), {}]] for text in (subject.caption(), "")]
         positive, negative = change(prompts)
-        latent = torch.zeros(frames, 4, 16, 16)
+        latent = torch.zeros(frames, 4, 16, 16, device=self._device)
         sigmas = schedule_sigmas(SCHEDULER, model.schedule, STEPS)
         guider = Guider(model, positive, negative, CFG)
         noise = prepare_noise(latent, seed)

@@ -23,6 +23,7 @@ MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, po
 CONTROL = replace(UNET, attention_levels=(), middle_attention=False)  # the words stay with the image model
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 CONTROLS = ("canny", "depth", "pose", "stroke")
+NEXT = "next"  # the ControlNet that goes on from the frame before
 FOLDER = Path(__file__).parent / "models"
 MOTION_FILES = {"demo": FOLDER / "motion.safetensors", "demo known frames": FOLDER / "known.safetensors"}
 Module = TypeVar("Module", bound=nn.Module)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..controls.canny import canny
+from ..controls.flow import moved_on
 from ..controls.pose import JOINTS, Person, PoseFrame
 from ..controls.skeleton import draw_skeletons
 from ..controls.strokes import draw_tracks
@@ -60,3 +61,8 @@ def stroke_hints(track: np.ndarray) -> np.ndarray:
         for y in range(first[1], last[1] + 1)
     ]
     return draw_tracks(np.stack(shown), SIZE, SIZE, STROKE_RADIUS)
+
+
+def moved_hint(scene: Scene, frame: int, before: np.ndarray) -> np.ndarray:
+    """A picture of the frame before [H, W, 3], moved on as the scene moves."""
+    return moved_on(before, render.flow(scene, frame - 1, render.mask(scene, frame - 1)))

@@ -33,6 +33,8 @@ STEPS = {
     "depth": 1500,
     "pose": 1500,
     "stroke": 3000,
+    "follow": 1000,
+    "next": 1500,
 }
 
 
@@ -97,7 +99,7 @@ def train_vae(run: Run) -> tuple[SmallVAE, dict]:
     return vae, record
 
 
-def _shaken(scene: Scene, amount: float, draw: Draw) -> Scene:
+def shaken(scene: Scene, amount: float, draw: Draw) -> Scene:
     """The scene as an unsteady model would draw it in one frame; `amount` 0..1."""
     x, y, angle, radius, tone, *phase = draw.numbers.normal(size=7) * amount
     return replace(
@@ -129,7 +131,7 @@ def train_decoder(run: Run, vae: SmallVAE) -> dict:
         for place in range(first, first + frames):
             if draw.numbers.uniform() < CUT:
                 scene = Scene.sample(draw_subject(draw), draw.numbers)
-            yield render.frame(scene, place), render.frame(_shaken(scene, amount, draw), place)
+            yield render.frame(scene, place), render.frame(shaken(scene, amount, draw), place)
 
     def drawn(draw: Draw) -> tuple[Tensor, ...]:
         amounts = torch.rand(clips, generator=draw.noise)

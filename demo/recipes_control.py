@@ -1,24 +1,34 @@
 """How the demo's ControlNets are trained: single frames with their exact controls, beside the image model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..temporal.control_net import ControlNet, encoder_weights
+from ..temporal.motion import MotionModel
+from ..temporal.motion_settings import AppliedMotion, MotionSettings
+from ..temporal.slots import FRAMES as CALL_FRAMES
+from ..temporal.slots import LAYERS
 from . import hints, render
+from .clips import Clips, captions_of
 from .data import LATENT, TRAINED_ON, diffuse, draw_caption, draw_subject, pixels
-from .files import CONTROL
+from .files import CONTROL, NEXT
 from .fit import Draw, Run, fit
+from .recipes import shaken
 from .recipes_motion import Frozen
-from .world import FRAMES, SIZE, Scene
+from .world import FRAMES, SIZE, Pose, Scene
 
 FRAMES_A_STEP = 32
 NOISE_ALONE, MISLED = 0.15, 0.35  # of the frames: the noise shows nothing, or another frame
 MISLED_FROM = 500  # this timestep or a noisier one
 FIGURES_ON_STROKES = 0.5
+CLIPS_A_STEP = 3
+UNSTEADY, UNSHARP, STAINED = 0.4, 0.8, 0.04  # at most, of a frame to go on from: share, pixels, deviation
+LED = 0.5  # of the clips, along a stroke of their own, whatever their words say
 FIGURES = [subject for subject in TRAINED_ON if subject.shape == "stick figure"]
 
 
@@ -33,20 +43,56 @@ class Controlled:
     misled: Tensor  # [B], whether it shows the frame before in the batch
 
 
+@dataclass(frozen=True)
+class Led(Scene):
+    """A scene whose shape goes along a stroke, and does what else its motion is on the way."""
+
+    way: np.ndarray  # [F, 2]
+
+    @classmethod
+    def along(cls, scene: Scene, way: np.ndarray) -> "Led":
+        return cls(**{field.name: getattr(scene, field.name) for field in fields(scene)}, way=way)
+
+    def pose(self, frame: float) -> Pose:
+        x, y = (float(np.interp(frame, np.arange(FRAMES), side)) for side in self.way.T)
+        return replace(super().pose(frame), x=x, y=y)
+
+
+def led(scene: Scene, draw: Draw) -> Scene:
+    """The scene, or its shape led along a bent way as an artist may draw it."""
+    if draw.numbers.uniform() < LED:
+        return Led.along(scene, bent(np.array([scene.x, scene.y]), draw))
+    return scene
+
+
 def _scene(control: str, draw: Draw) -> Scene:
     """A stroke says least of what moves most: every other of its scenes is a figure."""
     figure = control == "pose" or (control == "stroke" and draw.numbers.uniform() < FIGURES_ON_STROKES)
     subject = FIGURES[draw.numbers.integers(len(FIGURES))] if figure else draw_subject(draw)
-    return Scene.sample(subject, draw.numbers)
+    scene = Scene.sample(subject, draw.numbers)
+    return led(scene, draw) if control == NEXT else scene
 
 
 def _stroke(scene: Scene, frame: int, draw: Draw) -> np.ndarray:
     """Any bent way to where the shape's middle is, as an artist may draw it, [H, W, 3]."""
-    end = hints.middle(scene, frame)
+    return hints.stroke_hints(bent(hints.middle(scene, frame), draw))[-1]
+
+
+def _moved(scene: Scene, frame: int, draw: Draw) -> np.ndarray:
+    """The frame before, as a model may have drawn it, moved on to this one, [H, W, 3]."""
+    before = render.frame(shaken(scene, UNSTEADY * draw.numbers.uniform(), draw), frame - 1)
+    blur, cells = UNSHARP * draw.numbers.uniform(), int(draw.numbers.choice((16, 64)))
+    stains = draw.numbers.normal(0, STAINED * draw.numbers.uniform(), (cells, cells, 3)).astype(np.float32)
+    before = cv2.GaussianBlur(before, (0, 0), max(blur, 0.05)) + cv2.resize(stains, (SIZE, SIZE))
+    return hints.moved_hint(scene, frame, before.clip(0, 1))
+
+
+def bent(end: np.ndarray, draw: Draw) -> np.ndarray:
+    """A way [F, 2] to a place."""
     reach = draw.numbers.uniform() * SIZE / 2
     start, bend = end + draw.numbers.uniform(-reach, reach, (2, 2))
     t = np.linspace(0, 1, FRAMES)[:, None]
-    return hints.stroke_hints((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end)[-1]
+    return (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
 
 
 def _hints(control: str, scenes: list[Scene], places: list[int], pictures: list, draw: Draw) -> Tensor:
@@ -54,6 +100,8 @@ def _hints(control: str, scenes: list[Scene], places: list[int], pictures: list,
         shown = list(hints.canny_hints(pictures))
     elif control == "stroke":
         shown = [_stroke(scene, at, draw) for scene, at in zip(scenes, places, strict=True)]
+    elif control == NEXT:
+        shown = [_moved(scene, at, draw) for scene, at in zip(scenes, places, strict=True)]
     else:
         show = hints.depth_hint if control == "depth" else hints.pose_hint
         shown = [show(scene, at) for scene, at in zip(scenes, places, strict=True)]
@@ -74,7 +122,8 @@ def train_control(run: Run, control: str, frozen: Frozen) -> tuple[ControlNet, d
     def drawn(draw: Draw) -> Controlled:
         count = FRAMES_A_STEP * run.scale
         scenes = [_scene(control, draw) for _ in range(count)]
-        places = draw.numbers.integers(FRAMES, size=count).tolist()
+        first = 1 if control == NEXT else 0  # which has a frame before it
+        places = draw.numbers.integers(first, FRAMES, size=count).tolist()
         pictures = [render.frame(scene, at) for scene, at in zip(scenes, places, strict=True)]
         alone, misled = (torch.rand(count, generator=draw.noise) < part for part in (NOISE_ALONE, MISLED))
         at = (999 * (1 - torch.rand(count, generator=draw.noise) ** 1.5)).long().masked_fill(alone, 999)
@@ -96,3 +145,28 @@ def train_control(run: Run, control: str, frozen: Frozen) -> tuple[ControlNet, d
         return F.mse_loss(frozen.unet(noised, at, context, control=residuals), target)
 
     return model, fit(run, model, drawn, loss, 1e-3)
+
+
+def train_follow(run: Run, net: ControlNet, frozen: Frozen, motion: MotionModel) -> dict:
+    """The stroke ControlNet further, on whole clips beside the motion module: a stroke rules over the words.
+
+    What it learns of single frames leaves the motion module free to lead things elsewhere.
+    """
+    motion.requires_grad_(False)
+    net.requires_grad_(True)
+    options = {LAYERS: (AppliedMotion(motion, MotionSettings()),), CALL_FRAMES: FRAMES}
+
+    def drawn(draw: Draw) -> tuple[Clips, Tensor]:
+        scenes = [led(_scene("stroke", draw), draw) for _ in range(CLIPS_A_STEP * run.scale)]
+        tracks = [np.stack([hints.middle(scene, at) for at in range(FRAMES)]) for scene in scenes]
+        maps = np.concatenate([hints.stroke_hints(track) for track in tracks])
+        clips = Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw)
+        return clips, torch.from_numpy(maps).permute(0, 3, 1, 2).float().contiguous()
+
+    def loss(given: tuple[Clips, Tensor]) -> Tensor:
+        clips, maps = given[0], given[1].to(run.device)
+        return frozen.loss(
+            clips, lambda _: options, lambda noised, at, context: net(noised, maps, at, context)
+        )
+
+    return fit(run, net, drawn, loss, 5e-4)

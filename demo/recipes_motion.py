@@ -51,8 +51,16 @@ class Frozen:
         if self.device != "cpu":
             self.unet.to(memory_format=torch.channels_last)
 
-    def loss(self, clips: Clips, options: Callable[[Tensor], dict[str, Any]]) -> Tensor:
-        """Mean squared error of v, with the transformer_options for the latents of the clips."""
+    def loss(
+        self,
+        clips: Clips,
+        options: Callable[[Tensor], dict[str, Any]],
+        control: Callable[[Tensor, Tensor, Tensor], dict[str, list[Tensor]]] | None = None,
+    ) -> Tensor:
+        """Mean squared error of v, with the transformer_options for the latents of the clips.
+
+        `control`: what is added, of noised latents, timesteps and prompts.
+        """
         device, shown = self.device, clips.count
         with torch.no_grad():
             latents = self.vae.encode(clips.frames.to(device))
@@ -66,7 +74,8 @@ class Frozen:
         # Of sequences this short the plain attention is the fastest on a CPU, forward and back.
         attention = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
         with torch.autocast(device, torch.bfloat16, enabled=_bfloat16(device)), attention:
-            predicted = self.unet(noised, at, context, transformer_options=options(latents))
+            added = control and control(noised, at, context)
+            predicted = self.unet(noised, at, context, control=added, transformer_options=options(latents))
         return F.mse_loss(predicted.float(), target)
 
 

@@ -168,7 +168,7 @@ def _edges(coverage: np.ndarray) -> np.ndarray:
     return (cv2.dilate(wrapped, np.ones((3, 3), np.uint8))[1:-1, 1:-1] - inside).astype(np.float32)
 
 
-def _flow(scene: Scene, frame: int, coverage: np.ndarray) -> np.ndarray:
+def flow(scene: Scene, frame: int, coverage: np.ndarray) -> np.ndarray:
     """Displacement of what each pixel shows, in pixels: the shape's own motion on it, zero on the ground."""
     now, then = scene.pose(frame), scene.pose(frame + 1)
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float64)
@@ -217,5 +217,5 @@ def clip(scene: Scene, count: int = FRAMES) -> Clip:
         edges=np.stack([_edges(c) for c in coverage]),
         skeleton=np.stack([keypoints(scene, i) for i in range(count)]) if figure else None,
         strokes=np.stack(tracks, 1),
-        flow=np.stack([_flow(scene, i, coverage[i]) for i in range(count - 1)]),
+        flow=np.stack([flow(scene, i, coverage[i]) for i in range(count - 1)]),
     )

@@ -32,14 +32,17 @@ FRAMES_AT_ONCE = 32  # through the VAE
 class EmbeddedHost:
     read_pickle = None  # none that is safe in every torch that the pack runs with
 
-    def __init__(self, models: Path | None = None) -> None:
-        self._models = models
+    def __init__(self, models: Path | None = None, device: str = "cpu") -> None:
+        self._models, self._device = models, torch.device(device)
 
     def handle(self, model: EmbeddedModel) -> EmbeddedHandle:
         return EmbeddedHandle(model)
 
     def guider(self, guider: Guider) -> EmbeddedGuider:
         return EmbeddedGuider(guider)
+
+    def cfg_guider(self, model: EmbeddedModel, positive: list, negative: list, cfg: float) -> EmbeddedGuider:
+        return EmbeddedGuider(Guider(model, positive, negative, cfg))
 
     def progress(self, guider: Any, total: int) -> Callable[[int, Tensor | None], None]:
         return lambda value, _: report(value, total)
@@ -51,22 +54,24 @@ class EmbeddedHost:
         return partial(start_worker, prompt, current().input.resolve())
 
     def parts(self) -> Parts:
-        return Parts()
+        return Parts(device=self._device)
 
     def weights(self, module: nn.Module) -> None:
         """They are where they are."""
 
     @contextmanager
     def loaded(self, module: nn.Module) -> Iterator[torch.device]:
-        yield torch.device("cpu")
+        yield self._device
 
     def demo_model(self) -> tuple[EmbeddedModel, WordEncoder, FrameVAE]:
-        unet = files.load("image", SpaceTimeUNet(files.UNET))
-        vae = FrameVAE(files.load("vae", SmallVAE()), lambda _: (torch.device("cpu"), FRAMES_AT_ONCE))
-        return EmbeddedModel(unet, NoiseSchedule("v")), files.load("text", WordEncoder()), vae
+        unet = files.load("image", SpaceTimeUNet(files.UNET)).to(self._device)
+        net = files.load("vae", SmallVAE()).to(self._device)
+        vae = FrameVAE(net, lambda _: (self._device, FRAMES_AT_ONCE))
+        words = files.load("text", WordEncoder()).to(self._device)
+        return EmbeddedModel(unet, NoiseSchedule("v")), words, vae
 
     def demo_control(self, name: str) -> EmbeddedControlNet:
-        return EmbeddedControlNet(files.load(name, ControlNet(files.CONTROL)), DOWNSCALE)
+        return EmbeddedControlNet(files.load(name, ControlNet(files.CONTROL)).to(self._device), DOWNSCALE)
 
     apply_control = staticmethod(apply_control)
 

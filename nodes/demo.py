@@ -68,7 +68,8 @@ class LoadDemoControl(io.ComfyNode):
             inputs=[
                 io.Combo.Input("control", options=list(DEMO_CONTROLS), default="stroke",
                                tooltip="canny: of Canny at 0.1 and 0.2. depth: near is white. pose: of Draw "
-                               "Poses, for stick figures. stroke: of Strokes, through the shape's middle."),
+                               "Poses, for stick figures. stroke: of Strokes, through the shape's middle. "
+                               "next: for Sample along Strokes."),
             ],
             outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply ControlNet or Apply "
                                           "Control to Video.")],

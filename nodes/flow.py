@@ -118,7 +118,7 @@ class WarpImage(io.ComfyNode):
             node_id="FramewrightWarpImage",
             display_name="Warp along Flow",
             category="Framewright/flow",
-            description="A picture carried along a flow to a video. What comes into sight is painted in from "
+            description="A picture carried along a flow to a video. What comes into sight is filled from "
             "round about, and told by the mask.",
             search_aliases=["warp image", "motion transfer", "flow warp"],
             inputs=[

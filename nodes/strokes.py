@@ -1,10 +1,13 @@
 """Strokes: paths drawn over a frame, along which things are to move."""
 
+from typing import Any
+
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
+from ..bridge.along_strokes import Sampling, sample_along
 from ..bridge.drawing import stroke_maps
-from ..controls.strokes import EXAMPLE, read_drawing
+from ..controls.strokes import EXAMPLE, Drawing, read_drawing
 from .schema import Strokes, schema
 
 
@@ -45,4 +48,43 @@ class DrawStrokes(io.ComfyNode):
         return io.NodeOutput(maps, drawing, ui=shown)
 
 
-NODES = [DrawStrokes]
+class SampleAlongStrokes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightSampleAlongStrokes",
+            display_name="Sample along Strokes",
+            category="Framewright/flow",
+            description="Animates a picture frame after frame, as MCDiff does (Chen et al. 2023): strokes "
+            "say how the frame before moves on, and the model draws the next one from that, with what comes "
+            "into sight. It needs no motion module.",
+            search_aliases=["mcdiff", "drag animation", "autoregressive", "image to video", "motion brush"],
+            inputs=[
+                io.Model.Input("model", tooltip="An image model."),
+                io.Conditioning.Input("positive", tooltip="What is to be seen."),
+                io.Conditioning.Input("negative", tooltip="What is not."),
+                io.ControlNet.Input("control_net", tooltip="One that paints in what is missing in a picture: "
+                                    "next of Load Demo Control, or one for inpainting."),
+                io.Vae.Input("vae", tooltip="The model's."),
+                io.Image.Input("image", tooltip="The first frame."),
+                Strokes.Input("strokes", tooltip="Of Strokes, drawn over the first frame."),
+                io.Noise.Input("noise", tooltip="For the frames after the first one."),
+                io.Sampler.Input("sampler", tooltip="Any."),
+                io.Sigmas.Input("sigmas", tooltip="The same for each frame."),
+                io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1,
+                               tooltip="Weight of the prompts. Above 1 colours drift over the frames."),
+                io.Int.Input("frames", default=16, min=2, max=4096, tooltip="Frames of the video."),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="The video's frames.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model: Any, positive: list, negative: list, control_net: Any, vae: Any, image: Tensor,
+        strokes: Drawing, noise: Any, sampler: Any, sigmas: Tensor, cfg: float, frames: int,
+    ) -> io.NodeOutput:  # fmt: skip
+        sampling = Sampling(model, positive, negative, cfg, control_net, vae, noise, sampler, sigmas)
+        return io.NodeOutput(sample_along(sampling, image, strokes, frames))
+
+
+NODES = [DrawStrokes, SampleAlongStrokes]

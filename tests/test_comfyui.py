@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = [
     path for path in sorted((ROOT / "workflows").glob("*.json")) if "LoadDemoModel" in path.read_text("utf-8")
 ]
+VIDEOS = ("VAEDecode", "FramewrightSampleAlongStrokes")
 # Fewer steps than shipped but in one graph; the comparison is the same.
 STEPS, WHOLE = 4, "text_to_video"
 
@@ -61,7 +62,7 @@ def tapped(workflow: Path, info: dict) -> dict:
     if workflow.stem != WHOLE:
         timed = [key for key, node in prompt.items() if node["class_type"] in ("KSampler", "BasicScheduler")]
         prompt = set_inputs(prompt, [f"{key}.steps={STEPS}" for key in timed], info)
-    for key in [key for key, node in prompt.items() if node["class_type"] == "VAEDecode"]:
+    for key in [key for key, node in prompt.items() if node["class_type"] in VIDEOS]:
         prompt[f"tap{key}"] = {
             "class_type": "TestTensor",
             "inputs": {"images": [key, 0], "name": f"tap{key}"},

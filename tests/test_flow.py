@@ -11,6 +11,8 @@ from framewright.controls.strokes import Drawing, Stroke
 from framewright.demo import render
 from framewright.demo.world import DIRECTIONS, Scene, Subject, subjects
 
+NONE = np.empty((0, 2))
+
 
 def texture(size: int, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).random((size, size, 3)).astype(np.float32)
@@ -138,7 +140,7 @@ def test_influence_spreads_over_a_shape_and_stops_at_its_edge() -> None:
     choice = [s for s in subjects() if s.motion in DIRECTIONS and s.shape != "stick figure"]
     for _ in range(6):
         scene = replace(Scene.sample(choice[rng.integers(len(choice))], rng), x=30.0, y=34.0)
-        parts = influences(np.array([[30.0, 34.0]]), render.frame(scene, 0))
+        parts = influences(np.array([[30.0, 34.0]]), NONE, render.frame(scene, 0))
         inside = render.mask(scene, 0)
         assert parts.shape == (64, 64, 1)
         assert parts[..., 0][inside > 0.9].mean() > 0.85 and parts[..., 0][inside < 0.1].mean() < 0.1
@@ -146,10 +148,10 @@ def test_influence_spreads_over_a_shape_and_stops_at_its_edge() -> None:
 
 def test_two_places_share_what_lies_between_and_none_moves_nothing() -> None:
     plain = np.full((48, 96, 3), 0.5, np.float32)
-    parts = influences(np.array([[16.0, 24.0], [80.0, 24.0]]), plain)
+    parts = influences(np.array([[16.0, 24.0], [80.0, 24.0]]), NONE, plain)
     assert parts[24, 16].tolist() == pytest.approx([1, 0], abs=0.05)
     assert parts[24, 48].tolist() == pytest.approx([0.5, 0.5], abs=0.15)
-    assert influences(np.empty((0, 2)), plain).shape == (48, 96, 0)
+    assert influences(NONE, NONE, plain).shape == (48, 96, 0)
 
 
 def test_strokes_carry_a_shape_along_whole_and_anchors_hold() -> None:
@@ -168,9 +170,11 @@ def test_strokes_carry_a_shape_along_whole_and_anchors_hold() -> None:
         assert np.abs(one.there[8, 56]).max() < 0.01, "the anchor's place"
     last, empty = list(warped(picture, steps))[-1]
     true = render.frame(replace(scene, x=46.0), 0)
-    swept = 2 * 10 * 30  # what was under the circle on its way
+    swept = 2 * 11 * 30  # what was under the circle and its rim on its way
     assert empty.sum() == pytest.approx(swept, rel=0.1)
     assert np.abs(last - true)[~empty].mean() < 0.02
+    reddest = np.ptp(last[empty], axis=-1).max()
+    assert reddest < 0.1 < np.ptp(picture[32, 16]), "behind it there is ground, and nothing of it"
 
 
 def test_a_drawing_without_strokes_moves_nothing() -> None:

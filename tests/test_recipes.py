@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from framewright.demo import files, fit
+from framewright.demo import files, fit, hints, render
 from framewright.demo.files import MOTION, UNET
-from framewright.demo.fit import Run
+from framewright.demo.fit import Draw, Run
+from framewright.demo.recipes_control import Led, bent, train_control, train_follow
 from framewright.demo.recipes_known import train_known
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion
 from framewright.demo.text import WordEncoder
 from framewright.demo.vae import SmallVAE
+from framewright.demo.world import FRAMES, Scene, Subject
+from framewright.temporal.control_net import ControlNet
 from framewright.temporal.families import KNOWN_CONV
 from framewright.temporal.motion import MotionModel
 from framewright.temporal.unet import SpaceTimeUNet
@@ -80,3 +84,45 @@ def test_a_motion_lora_leaves_the_module_as_it_is(run: Run, frozen: Frozen, moti
     lora, _ = train_drift(run, frozen, motion)
     assert changed(before, motion.state_dict()) == 0
     assert any(bool(tensor.any()) for key, tensor in lora.tensors().items() if "up" in key)
+
+
+@pytest.mark.parametrize("control", [*files.CONTROLS, files.NEXT])
+def test_a_control_net_learns_and_its_image_model_stays(control: str, run: Run, frozen: Frozen) -> None:
+    before = copied(frozen.unet)
+    net, record = train_control(run, control, frozen)
+    assert record["steps"] == 2
+    assert all(bool(tensor.isfinite().all()) for tensor in net.state_dict().values())
+    outputs = [tensor.abs().max() for key, tensor in net.state_dict().items() if "zero_convs" in key]
+    assert len(outputs) > 5 and all(float(output) > 0 for output in outputs), "they begin at zero"
+    assert changed(before, frozen.unet.state_dict()) == 0
+
+
+def test_a_stroke_is_learned_over_whole_clips_beside_a_motion_module_that_stays(
+    run: Run, frozen: Frozen, motion: MotionModel
+) -> None:
+    net = files.load("stroke", ControlNet(files.CONTROL))
+    before, module = copied(net), copied(motion)
+    train_follow(run, net, frozen, motion)
+    assert changed(before, net.state_dict()) > 0.9
+    assert changed(module, motion.state_dict()) == 0
+
+
+def test_a_shape_is_led_along_a_way_and_spins_on_it() -> None:
+    rng = np.random.default_rng(3)
+    scene = Scene.sample(Subject("red", "star", "spinning", "plain"), rng)
+    way = bent(np.array([scene.x, scene.y]), Draw(rng, torch.Generator(), 0.0))
+    one = Led.along(scene, way)
+    assert way.shape == (FRAMES, 2) and way[-1].tolist() == pytest.approx([scene.x, scene.y])
+    assert [(one.pose(at).x, one.pose(at).y) for at in (0, FRAMES - 1)] == [tuple(way[0]), tuple(way[-1])]
+    assert one.pose(8).angle == scene.pose(8).angle != scene.pose(0).angle
+
+
+def test_a_frame_moved_on_is_the_next_one_but_for_what_comes_into_sight() -> None:
+    scene = Scene(
+        Subject("red", "circle", "right", "striped"), x=30, y=32, angle=0, radius=10, phase=0, speed=3,
+        tone=0.5, ground_phase=(0, 0),
+    )  # fmt: skip
+    hint = hints.moved_hint(scene, 5, render.frame(scene, 4))
+    known = hint[..., 0] >= 0
+    assert 0 < (~known).sum() < 3 * 24, "a crescent behind it"
+    assert np.abs(hint - render.frame(scene, 5))[known].mean() < 0.01
