@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
-from comfy.patcher_extension import CallbacksMP, PatcherInjection
+from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from torch import Tensor
 
 from ..sampling.noise import is_full
@@ -14,6 +14,7 @@ from ..sampling.window_plan import Windows
 from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
+from ..temporal.reference import Reference
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
     CROSS,
@@ -111,6 +112,14 @@ class ComfyModel:
         for kind, number in transformer_sites(self._unet):
             self.model.set_model_attn1_replace(patch, kind, number)
 
+    def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
+        reference = Reference(self.latent_in(latents), noise, extent, attention)
+        number = len(self.model.wrappers.get(WrappersMP.APPLY_MODEL, {}))
+        if unet is not None:
+            self.model.set_additional_models(f"{KEY}_reference_{number}", [unet])
+        wrapper = _Shared(_referring(reference, unet))
+        self.model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{number}", wrapper)
+
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         manner = self._handler.manner
         self._set_handler(replace(manner, windows=manner.windows.then(windows, highest, lowest)))
@@ -137,6 +146,42 @@ class ComfyModel:
         handler = WindowHandler(manner)
         self.model.model_options["context_handler"] = handler
         self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
+
+
+def _referring(reference: Reference, unet: Any) -> Callable[..., Tensor]:
+    """The host's call of a model (its APPLY_MODEL wrapper), after one of the reference alone."""
+
+    def wrapper(
+        executor: Any,
+        x: Tensor,
+        sigma: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Tensor:
+        def alone(row: int, options: dict[str, Any]) -> None:
+            def one(value: Any) -> Any:
+                ours = isinstance(value, Tensor) and value.ndim and len(value) == len(x)
+                return value[row : row + 1] if ours else value
+
+            base = executor.class_obj if unet is None else unet.model
+            schedule, call = base.model_sampling, executor if unet is None else base.apply_model
+            level = one(sigma) if unet is None else schedule.sigma_min.to(sigma).reshape(1)
+            noise = reference.noise.to(x) if unet is None else torch.zeros_like(reference.latents).to(x)
+            picture = schedule.noise_scaling(level.reshape(-1, 1, 1, 1), noise, reference.latents.to(x))
+            given = {key: one(value) for key, value in more.items()}
+            if unet is not None:  # whatever else the host or another pack wraps is about our model
+                options = {
+                    key: value for key, value in options.items() if key not in ("wrappers", "callbacks")
+                }
+            call(picture, level, one(c_concat), one(c_crossattn), None, options, **given)
+
+        options = reference.joined(x, transformer_options or {}, alone)
+        return executor(x, sigma, c_concat, c_crossattn, control, options, **more)
+
+    return wrapper
 
 
 def _hook(patcher: Any) -> None:

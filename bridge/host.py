@@ -61,6 +61,12 @@ class ModelHandle(Protocol):
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 
+    def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
+        """Let every frame read a picture's features: latents [1, C, h, w] of a VAE, and noise like them.
+
+        They are those of another MODEL, `unet`, which sees it clean, or of this one under each step's noise.
+        """
+
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
         """Sample in windows between these noise levels, where no later call says otherwise."""
 

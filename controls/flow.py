@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, tee
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ PRESETS = {
 }
 _RIM = 6  # pixels about an edge of motion within which the flow is put right
 _REACH = (6, 12)  # pixels, from how far it takes another motion there
+_NO_Y: Any = None  # of places that OpenCV is given as pairs
 _ROWS = 30_000  # of points that OpenCV samples at once
 _OTHER, _MOTIONS = 0.5, 3  # pixels, by which motions are not of one thing; how many are told apart
 _ABOVE = 8.0  # e to the power of this: how much rather a place is taken by what is above than by what rests
@@ -111,7 +113,7 @@ def _sharpened(there: np.ndarray, now: np.ndarray, then: np.ndarray, where: np.n
     parts = [slice(first, first + _ROWS) for first in range(0, len(rows), _ROWS)]
     cost = np.empty(motions.shape[:2], np.float32)
     for part in parts:
-        met = cv2.remap(then, places[part], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        met = cv2.remap(then, places[part], _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         apart = np.abs(met.astype(np.int16) - now[rows[part], columns[part]][:, None])
         cost[part] = apart[..., 0] + apart[..., 1] + apart[..., 2]
     out = there.copy()
@@ -133,7 +135,7 @@ def _grid(height: int, width: int) -> np.ndarray:
 def pull(values: np.ndarray, flow: np.ndarray, nearest: bool = False) -> np.ndarray:
     """What stands in `values` [H, W] or [H, W, C] where the flow leads from each pixel."""
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    return cv2.remap(values, _places(flow), None, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return cv2.remap(values, _places(flow), _NO_Y, how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def pushed(values: np.ndarray, way: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from ..temporal.extent import Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
+from ..temporal.reference import Reference
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
     CHUNK,
@@ -47,6 +48,7 @@ class EmbeddedModel:
     options: dict[str, Any] = field(default_factory=dict)
     windows: StepWindows = StepWindows()
     chunk: int | None = None  # frames through the image model at once
+    references: tuple[tuple[Reference, SpaceTimeUNet | None], ...] = ()
 
     def predict(
         self, x: Tensor, sigma: Tensor, conds: list[list], sigmas: Tensor | None = None
@@ -97,8 +99,26 @@ class EmbeddedModel:
             added = control and control.residuals(
                 scaled, times, context, float(levels[0]), self.schedule, count
             )
+            for reference, unet in self.references:
+
+                def alone(row: int, told: dict, one: Reference = reference, other: Any = unet) -> None:
+                    self._pass(one, other, levels[:1], context[row : row + 1], told)
+
+                options = reference.joined(x, options, alone)
             outputs = self.unet(scaled, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
+
+    def _pass(
+        self, reference: Reference, unet: SpaceTimeUNet | None, level: Tensor, context: Tensor, told: dict
+    ) -> None:
+        """A reference through a network of its own, or through ours under the noise of the level."""
+        noise = reference.noise
+        if unet is not None:
+            level, noise = torch.zeros_like(level) + self.schedule.sigma_min, torch.zeros_like(noise)
+        picture = self.schedule.noise_scaling(level, noise.to(context), reference.latents.to(context))
+        scaled = self.schedule.calculate_input(level, picture)
+        times = self.schedule.timestep(level).float()
+        (unet or self.unet)(scaled, times, context, transformer_options=told)
 
 
 def _control_of(cond: list) -> AppliedControl | None:
@@ -210,6 +230,12 @@ class EmbeddedHandle:
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         patch = self_attention_patch(pattern, sdpa, extent)
         self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
+
+    def add_reference(
+        self, latents: Tensor, noise: Tensor, extent: Extent, unet: EmbeddedModel | None = None
+    ) -> None:
+        added = Reference(latents, noise, extent, sdpa), unet and unet.unet
+        self.model = replace(self.model, references=(*self.model.references, added))
 
     def set_chunk(self, frames: int) -> None:
         self.model = replace(self.model, chunk=frames)

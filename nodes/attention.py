@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.attention import apply_pattern
 from ..bridge.pictures import image
+from ..bridge.reference import apply_reference
 from ..temporal.extent import Extent
 from ..temporal.keyed_text import layer_values
 from ..temporal.pattern_cost import cost
@@ -78,6 +79,52 @@ class ApplyAttentionPattern(io.ComfyNode):
         return io.NodeOutput(apply_pattern(model, pattern, extent, (start_percent, end_percent)))
 
 
+class ApplyReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightApplyReference",
+            display_name="Apply Reference",
+            category="Framewright/attention",
+            description="Keeps the appearance of a picture through a video: every frame's self-attention "
+            "reads the picture's features beside its own (AnimateAnyone, Hu et al. 2023), those of the model "
+            "itself or of a reference UNet.",
+            search_aliases=["reference only", "animate anyone", "reference unet", "consistent character"],
+            inputs=[
+                io.Model.Input("model", tooltip="Image model, with or without a motion module."),
+                io.Latent.Input("reference", tooltip="A picture of the video's size, of VAE Encode; the "
+                                "first of several."),
+                io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
+                               tooltip="Between a frame's own features alone, 0, and all beside them, 1."),
+                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling before which the picture is not read."),
+                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling after which the picture is not read."),
+                io.String.Input("layer_strength", optional=True, default="",
+                                tooltip="Strength of the UNet's sides or blocks: 'input: 0, output 3: 0.5'."),
+                io.Model.Input("reference_model", optional=True,
+                               tooltip="A reference UNet, which sees the picture clean. Without one the "
+                               "model itself sees it, under the noise of each step."),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, reading the picture.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        model: object,
+        reference: dict,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        layer_strength: str = "",
+        reference_model: object = None,
+    ) -> io.NodeOutput:
+        extent = Extent(strength, layer_values(layer_strength, "layer_strength"))
+        between = start_percent, end_percent
+        return io.NodeOutput(apply_reference(model, reference, extent, between, reference_model))
+
+
 class AttentionPatternPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -115,4 +162,4 @@ class AttentionPatternPreview(io.ComfyNode):
         return io.NodeOutput(drawn, line, ui=ui.PreviewImage(drawn, cls=cls))
 
 
-NODES = [AttentionPattern, ApplyAttentionPattern, AttentionPatternPreview]
+NODES = [AttentionPattern, ApplyAttentionPattern, ApplyReference, AttentionPatternPreview]

@@ -75,8 +75,8 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention, feed-forward on [B·F, h·w, C] tokens.
 
-    Honours the host's `patches_replace["attn1"]`, by which an attention pattern takes over the self-attention
-    between its projections.
+    Honours the host's `attn1_patch`, which may change what self-attention reads, and its
+    `patches_replace["attn1"]`, which takes its place between the projections.
     """
 
     def __init__(self, channels: int, context: int, heads: int, parts: Parts) -> None:
@@ -89,13 +89,14 @@ class TransformerBlock(nn.Module):
         self.norm3 = parts.layer_norm(channels)
 
     def forward(self, x: Tensor, context: Tensor, options: dict) -> Tensor:
-        n, block = self.norm1(x), options.get("block")
-        replace = options.get("patches_replace", {}).get("attn1", {}).get(block)
-        if replace is None:
-            x = x + self.attn1(n)
-        else:
-            attn, extra = self.attn1, {**options, "n_heads": self.attn1.heads}
-            x = x + attn.to_out(replace(attn.to_q(n), attn.to_k(n), attn.to_v(n), extra))
+        attn, extra = self.attn1, {**options, "n_heads": self.attn1.heads}
+        n = keys = values = self.norm1(x)
+        for patch in options.get("patches", {}).get("attn1_patch", ()):
+            n, keys, values = patch(n, keys, values, extra)
+        replace = options.get("patches_replace", {}).get("attn1", {}).get(options.get("block"))
+        q, k, v = attn.to_q(n), attn.to_k(keys), attn.to_v(values)
+        read = attn.attention(q, k, v, attn.heads) if replace is None else replace(q, k, v, extra)
+        x = x + attn.to_out(read)
         x = run_inner(x, options, SELF)
         x = run_inner(x + self.attn2(self.norm2(x), context), options, CROSS)
         return x + self.ff(self.norm3(x))
@@ -117,8 +118,8 @@ class SpatialTransformer(nn.Module):
         h, w = x.shape[-2:]
         options["activations_shape"] = list(x.shape)
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
-        for block in self.transformer_blocks:
-            tokens = block(tokens, context, options)
+        for number, block in enumerate(self.transformer_blocks):
+            tokens = block(tokens, context, {**options, "block_index": number})
         tokens = run_inner(tokens, options)
         return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, (h, w)))
 

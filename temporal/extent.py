@@ -21,11 +21,14 @@ class Extent:
 
     def at(self, site: Site, options: Mapping[str, Any]) -> float:
         """The strength in a block, in the call that `options` are of."""
-        level = options.get("sigmas")
-        highest, lowest = self.sigmas
-        if level is not None and not lowest <= float(level.flatten()[0]) <= highest:
+        if not self.at_level(options):
             return 0.0
         return self.strength * self.layers.get(site, self.layers.get(site[0], 1.0))
+
+    def at_level(self, options: Mapping[str, Any]) -> bool:
+        """Whether it acts in that call anywhere."""
+        level, (highest, lowest) = options.get("sigmas"), self.sigmas
+        return self.strength > 0 and (level is None or lowest <= float(level.flatten()[0]) <= highest)
 
 
 EVERYWHERE = Extent()

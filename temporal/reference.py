@@ -1,0 +1,125 @@
+"""A picture whose appearance every frame keeps: frames read its features beside their own.
+
+The bank of AnimateAnyone (Hu et al. 2023): the normed tokens of each self-attention, from a pass of the
+picture alone, join the keys and values of the frames' self-attention, before their projections. A reference
+UNet may fill it, which sees the picture clean; without one the model itself does, which sees it under the
+noise of the step (MasaCtrl, Cao et al. 2023).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FramewrightError
+from .extent import Extent
+from .parts import Attention
+from .slots import Site
+
+Block = tuple[Site, int]  # and the number of the transformer block there
+Bank = dict[Block, Tensor]  # tokens [1, N, C]
+Replace = Callable[[Tensor, Tensor, Tensor, dict], Tensor]  # of an attention, on projected tokens
+
+_OURS = "framewright_"  # what begins so in transformer_options is about frames
+_ALONE = "framewright_reference"  # in transformer_options: the call is of a reference, and not of frames
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """latents [1, C, h, w] as the network takes them; noise like them; the host's attention."""
+
+    latents: Tensor
+    noise: Tensor
+    extent: Extent
+    attention: Attention
+
+    def joined(
+        self, x: Tensor, options: dict[str, Any], call: Callable[[int, dict], object]
+    ) -> dict[str, Any]:
+        """transformer_options with which the frames x [B·F, C, h, w] read the picture.
+
+        `call(row, options)` passes the picture through a UNet, with the prompt that is x's in that row. The
+        unconditional half reads its own tokens once more in the picture's place, which changes nothing.
+        """
+        conditions = options.get("cond_or_uncond", [0])
+        if options.get(_ALONE) or 0 not in conditions or not self.extent.at_level(options):
+            return options
+        if x.shape[-2:] != self.latents.shape[-2:]:
+            (height, width), (h, w) = x.shape[-2:], self.latents.shape[-2:]
+            raise FramewrightError(
+                f"reference: latents of {w}×{h} came for a video of {width}×{height}; scale the picture to "
+                "the video's size before VAE Encode"
+            )
+        bank: Bank = {}
+        call(conditions.index(0) * (len(x) // len(conditions)), _alone(options, bank))
+        return self._reading(options, bank)
+
+    def _reading(self, options: dict[str, Any], bank: Bank) -> dict[str, Any]:
+        patches, replaces = options.get("patches", {}), options.get("patches_replace", {})
+        attn1 = dict(replaces.get("attn1", {}))
+        for site, number in bank:
+            if 0 < self.extent.at(site, options) < 1:
+                for key in (site, (*site, number)):
+                    if key == site or key in attn1:
+                        attn1[key] = self._partly(attn1.get(key))
+        return {
+            **options,
+            "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), self._read(bank)]},
+            "patches_replace": {**replaces, "attn1": attn1},
+        }
+
+    def _read(self, bank: Bank) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        def patch(n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]):
+            block = _block(options)
+            if block not in bank or self.extent.at(block[0], options) == 0:
+                return n, context, value
+            kept, conditions = bank[block], options.get("cond_or_uncond", [0])
+            if n.shape[1:] != kept.shape[1:] or len(n) % len(conditions):
+                raise FramewrightError(
+                    f"reference: attention over {len(n)} parts of {n.shape[1]} tokens came, expected whole "
+                    f"frames of {kept.shape[1]}; another node cuts them up (HyperTile, an area of a prompt)"
+                )
+
+            def longer(tokens: Tensor) -> Tensor:
+                added = [
+                    part[:, : n.shape[1]] if which else kept.to(part).expand(len(part), -1, -1)
+                    for which, part in zip(conditions, tokens.chunk(len(conditions)), strict=True)
+                ]
+                return torch.cat([tokens, torch.cat(added)], dim=1)
+
+            keys = longer(context)
+            return n, keys, keys if value is context else longer(value)
+
+        return patch
+
+    def _partly(self, earlier: Replace | None) -> Replace:
+        """Attention to all tokens, blended with that to a frame's own."""
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+            return earlier(q, k, v, options) if earlier else self.attention(q, k, v, options["n_heads"])
+
+        def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+            own, strength = q.shape[1], self.extent.at(_block(options)[0], options)
+            plain = attend(q, k[:, :own], v[:, :own], options)
+            return torch.lerp(plain, attend(q, k, v, options), strength)
+
+        return patch
+
+
+def _alone(options: dict[str, Any], bank: Bank) -> dict[str, Any]:
+    """For a pass of the picture, which has no frames, and of which the bank keeps what attention reads."""
+
+    def keep(n: Tensor, context: Tensor, value: Tensor, told: dict[str, Any]):
+        bank[_block(told)] = n
+        return n, context, value
+
+    kept = {key: value for key, value in options.items() if not key.startswith(_OURS)}
+    kept.pop("patches_replace", None)
+    return {**kept, _ALONE: True, "cond_or_uncond": [0], "patches": {"attn1_patch": [keep]}}
+
+
+def _block(options: dict[str, Any]) -> Block:
+    kind, number = options["block"]
+    return (kind, number), options.get("block_index", 0)
