@@ -176,3 +176,10 @@ def test_a_worker_of_the_host_makes_the_frames_of_the_host(host_server: Server) 
 def test_controlnets_with_strengths_of_their_own(host: Host) -> None:
     told = run_in_host(host, Path(__file__).parent / "host_scripts" / "frame_control.py")
     assert len(told) > 25 and not [name for name, value in told.items() if value is False]
+
+
+def test_a_picture_that_every_frame_reads(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "reference.py")
+    assert len(told) > 17 and not [name for name, value in told.items() if value is False]
+    assert "another node cuts them up (HyperTile" in told["error of tiles"]
+    assert "latents of 8×8 came for a video of 16×16" in told["error of size"]
