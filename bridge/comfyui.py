@@ -30,6 +30,7 @@ from .host import Start
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
 LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
+CONTROL_FOLDERS = ("controlnet",)
 DEPTH_FOLDERS, ONNX_FOLDERS = ("depth",), ("onnx",)
 
 
@@ -95,6 +96,9 @@ class ComfyHost:
 
     def lora_files(self) -> dict[str, Path]:
         return {"demo drift": DEMO_FOLDER / "drift.safetensors", **_listed(LORA_FOLDERS)}
+
+    def control_files(self) -> dict[str, Path]:
+        return _listed(CONTROL_FOLDERS)
 
     def depth_models(self) -> dict[str, Path]:
         configs = {Path(name): path for name, path in _listed(DEPTH_FOLDERS).items()}

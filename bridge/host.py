@@ -161,6 +161,9 @@ class Host(Protocol):
     def lora_files(self) -> dict[str, Path]:
         """Motion LoRAs, likewise."""
 
+    def control_files(self) -> dict[str, Path]:
+        """What lies beside ControlNets, likewise."""
+
     def depth_models(self) -> dict[str, Path]:
         """Folders of depth models, likewise."""
 

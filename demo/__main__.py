@@ -38,7 +38,7 @@ def train(run: Run) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name in ("motion", "long", "drift", "known", "follow", files.NEXT, *files.CONTROLS):
+    if name not in ("vae", "decoder", "image"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":
@@ -58,11 +58,12 @@ def train(run: Run) -> None:
     elif name in (files.NEXT, *files.CONTROLS):
         control, record = train_control(run, name, frozen)
         made = {name: control.state_dict()}
-    elif name == "follow":
-        control = files.load("stroke", ControlNet(files.CONTROL)).to(device)
+    elif name.startswith("follow-"):
+        control = name.removeprefix("follow-")
+        net = files.load(control, ControlNet(files.CONTROL)).to(device)
         motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        record = train_follow(run, control, frozen, motion)
-        made = {"stroke": control.state_dict()}
+        record = train_follow(run, control, net, frozen, motion)
+        made = {control: net.state_dict()}
     for part, tensors in made.items():
         print(files.save(part, tensors))
     (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")

@@ -33,7 +33,8 @@ STEPS = {
     "depth": 1500,
     "pose": 1500,
     "stroke": 3000,
-    "follow": 1000,
+    "follow-stroke": 1000,
+    "follow-canny": 1000,
     "next": 1500,
 }
 

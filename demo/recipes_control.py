@@ -147,8 +147,14 @@ def train_control(run: Run, control: str, frozen: Frozen) -> tuple[ControlNet, d
     return model, fit(run, model, drawn, loss, 1e-3)
 
 
-def train_follow(run: Run, net: ControlNet, frozen: Frozen, motion: MotionModel) -> dict:
-    """The stroke ControlNet further, on whole clips beside the motion module: a stroke rules over the words.
+def _clip_hints(control: str, scene: Scene) -> np.ndarray:
+    if control == "stroke":
+        return hints.stroke_hints(np.stack([hints.middle(scene, at) for at in range(FRAMES)]))
+    return hints.canny_hints(render.pictures(scene, range(FRAMES)))
+
+
+def train_follow(run: Run, control: str, net: ControlNet, frozen: Frozen, motion: MotionModel) -> dict:
+    """A stroke or canny ControlNet further, on whole clips beside the motion module: it rules over the words.
 
     What it learns of single frames leaves the motion module free to lead things elsewhere.
     """
@@ -157,9 +163,8 @@ def train_follow(run: Run, net: ControlNet, frozen: Frozen, motion: MotionModel)
     options = {LAYERS: (AppliedMotion(motion, MotionSettings()),), CALL_FRAMES: FRAMES}
 
     def drawn(draw: Draw) -> tuple[Clips, Tensor]:
-        scenes = [led(_scene("stroke", draw), draw) for _ in range(CLIPS_A_STEP * run.scale)]
-        tracks = [np.stack([hints.middle(scene, at) for at in range(FRAMES)]) for scene in scenes]
-        maps = np.concatenate([hints.stroke_hints(track) for track in tracks])
+        scenes = [led(_scene(control, draw), draw) for _ in range(CLIPS_A_STEP * run.scale)]
+        maps = np.concatenate([_clip_hints(control, scene) for scene in scenes])
         clips = Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw)
         return clips, torch.from_numpy(maps).permute(0, 3, 1, 2).float().contiguous()
 

@@ -91,6 +91,9 @@ class EmbeddedHost:
     def lora_files(self) -> dict[str, Path]:
         return {"demo drift": files.FOLDER / "drift.safetensors", **self._own_files()}
 
+    def control_files(self) -> dict[str, Path]:
+        return self._own_files("controlnet/*.safetensors")
+
     def depth_models(self) -> dict[str, Path]:
         found = self._models.glob("depth/*/config.json") if self._models else ()
         return {path.parent.name: path.parent for path in sorted(found)}

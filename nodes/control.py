@@ -4,9 +4,12 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..bridge.control import Strengths, control_video
+from ..bridge.host import host
+from ..bridge.pose_guider import guide_poses
 from ..controls.weights import FITS
+from ..temporal.extent import Extent
 from ..temporal.keyed_text import frame_values, layer_values, part_values
-from .schema import schema
+from .schema import chosen, schema
 
 
 class ApplyControl(io.ComfyNode):
@@ -70,4 +73,39 @@ class ApplyControl(io.ComfyNode):
         )
 
 
-NODES = [ApplyControl]
+class ApplyPoseGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightApplyPoseGuider",
+            display_name="Apply Pose Guider",
+            category="Framewright/control",
+            description="Leads a video by pose maps through AnimateAnyone's pose guider (Hu et al. 2023), "
+            "whose features are added to what the model's first convolution gives.",
+            search_aliases=["animate anyone", "pose control", "character animation"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the guider was trained with."),
+                io.Combo.Input("name", options=list(host().control_files()),
+                               tooltip="A pose guider, from models/controlnet."),
+                io.Image.Input("image", tooltip="Pose maps, one a frame, as large as the video; the last one "
+                               "stays for further frames."),
+                io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=10.0, step=0.01,
+                               tooltip="1 as trained, 0 nothing."),
+                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling before which it does not act."),
+                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
+                               tooltip="Part of the sampling after which it does not act."),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, led by the poses.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model: object, name: str, image: Tensor, strength: float = 1.0, start_percent: float = 0.0,
+        end_percent: float = 1.0,
+    ) -> io.NodeOutput:  # fmt: skip
+        path = chosen(host().control_files(), name, "pose guider")
+        return io.NodeOutput(guide_poses(model, path, image, Extent(strength), (start_percent, end_percent)))
+
+
+NODES = [ApplyControl, ApplyPoseGuider]

@@ -196,18 +196,20 @@ def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionMod
     return fill(MotionModel(params, parts), tensors)
 
 
-def check_keys(name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+def check_keys(
+    name: str, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str = "motion module"
+) -> None:
     """Raises where a file's tensors are not just those expected, each of its shape."""
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
         raise FramewrightError(
-            f"motion module: {name} lacks {len(missing)} keys of its kind of module "
+            f"{what}: {name} lacks {len(missing)} keys of its kind of module "
             f"and has {len(foreign)} others; first: {', '.join(sorted(missing)[:1] + sorted(foreign)[:1])}"
         )
     wrong = [key for key in expected if expected[key].shape != tensors[key].shape]
     if wrong:
         raise FramewrightError(
-            f"motion module: {name} has {wrong[0]} of shape {list(tensors[wrong[0]].shape)}, "
+            f"{what}: {name} has {wrong[0]} of shape {list(tensors[wrong[0]].shape)}, "
             f"expected {list(expected[wrong[0]].shape)}"
         )
 

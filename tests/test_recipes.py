@@ -97,12 +97,13 @@ def test_a_control_net_learns_and_its_image_model_stays(control: str, run: Run, 
     assert changed(before, frozen.unet.state_dict()) == 0
 
 
-def test_a_stroke_is_learned_over_whole_clips_beside_a_motion_module_that_stays(
-    run: Run, frozen: Frozen, motion: MotionModel
+@pytest.mark.parametrize("control", ["stroke", "canny"])
+def test_a_control_is_learned_over_whole_clips_beside_a_motion_module_that_stays(
+    control: str, run: Run, frozen: Frozen, motion: MotionModel
 ) -> None:
-    net = files.load("stroke", ControlNet(files.CONTROL))
+    net = files.load(control, ControlNet(files.CONTROL))
     before, module = copied(net), copied(motion)
-    train_follow(run, net, frozen, motion)
+    train_follow(run, control, net, frozen, motion)
     assert changed(before, net.state_dict()) > 0.9
     assert changed(module, motion.state_dict()) == 0
 

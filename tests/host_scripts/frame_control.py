@@ -1,5 +1,8 @@
 """ControlNets whose strength differs by frame, place, layer and step, in the host's own sampling."""
 
+import tempfile
+from pathlib import Path
+
 import prologue
 
 prologue.setup()
@@ -9,9 +12,14 @@ import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.cldm.cldm import ControlNet  # noqa: E402
 from framewright.bridge.control import Strengths, control_video  # noqa: E402
+from framewright.bridge.host import host  # noqa: E402
+from framewright.bridge.pose_guider import guide_poses  # noqa: E402
 from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
+from framewright.temporal.extent import Extent  # noqa: E402
+from framewright.temporal.pose_guider import PoseGuider  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from tiny import CPU, SHAPE, sampled  # noqa: E402
 
 from nodes import ControlNetApplyAdvanced  # noqa: E402
@@ -95,5 +103,26 @@ try:
     answer["strengths for another number of frames"] = False
 except FramewrightError as error:
     answer["strengths for another number of frames"] = "for 4 frames" in str(error)
+
+# A pose guider, whose file may be a pickle in a host that reads those safely.
+guider = PoseGuider(SHAPE["model_channels"], (4, 6, 8, 10), host().parts())
+tiny._fill(guider)
+folder = Path(tempfile.mkdtemp())
+save_file(guider.state_dict(), folder / "guider.safetensors")
+torch.save(guider.state_dict(), folder / "guider.pth")
+
+
+def guided(strength: float = 1.0, file: str = "guider.safetensors"):
+    return guide_poses(model, folder / file, hints, Extent(strength), (0.0, 1.0))
+
+
+led = frames_of(prompts, guided())
+answer["a pose guider leads"] = not close(led, plain, 1e-3)
+answer["without strength it does not"] = torch.equal(frames_of(prompts, guided(0.0)), plain)
+answer["from a pickle"] = torch.equal(frames_of(prompts, guided(file="guider.pth")), led)
+answer["guided in windows"] = close(
+    frames_of(prompts, add_windows(guided(), Windows(4, 2), 0.0, 1.0)), led, 1e-4
+)
+answer["guided in chunks"] = close(frames_of(prompts, run_in_chunks(guided(), 4)), led, 1e-4)
 
 prologue.answer(answer)

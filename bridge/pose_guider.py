@@ -1,0 +1,32 @@
+"""What nodes do with pose guiders, in whichever host they run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FramewrightError
+from ..temporal.extent import Extent
+from ..temporal.pose_guider import PoseInput, load_pose_guider
+from .flow import counted
+from .host import host
+
+_MAPS_AT_ONCE = 4
+
+
+def guide_poses(model: Any, path: Path, image: Tensor, extent: Extent, steps: tuple[float, float]) -> Any:
+    """A clone of MODEL whose frames are led by a pose guider's view of IMAGE [F, H, W, 3], in 0..1."""
+    if not image.isfinite().all():
+        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
+    guider = load_pose_guider(path, host().parts(), host().read_pickle)
+    parts = image[..., :3].movedim(-1, 1).float().split(_MAPS_AT_ONCE)
+    with host().loaded(guider) as device, torch.no_grad():
+        dtype = guider.conv_in.weight.dtype
+        seen = (guider(part.to(device, dtype)).cpu() for part in parts)
+        features = torch.cat(list(counted(seen, len(parts))))
+    handle = host().handle(model).clone()
+    start, end = (handle.sigma_at(part) for part in steps)
+    handle.add_input_patch(PoseInput(features, replace(extent, sigmas=(start, end))))
+    return handle.model
