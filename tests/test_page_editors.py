@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from framewright.bridge.client import Client
-from framewright.bridge.hosts import Server
+from framewright.bridge.hosts import Host, Server
 from framewright.controls.pose import read_keys
 from framewright.controls.pose_motion import join_keys
 from framewright.controls.strokes import read_drawing
@@ -164,29 +164,6 @@ def test_a_finger_draws_too(editor: Callable[..., Editor]) -> None:
     assert near(stroke[0], (10, 20)) and near(stroke[-1], (46, 20))
 
 
-def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
-    editor: Callable[..., Editor], tmp_path: Path
-) -> None:
-    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
-    switch = "app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {})"
-    drawn.page.evaluate(switch.format("true"), await_promise=True)
-    try:
-        drawn.settle()
-        drawn.page.wait(
-            f"document.querySelector('.lg-node') && {FIELD}?.getBoundingClientRect().height > 100"
-        )
-        drawn.text = NONE
-        drawn.drag((10, 10), (40, 30))
-        drawn.settle()
-        drawn.page.screenshot(tmp_path / "vue.png")
-        (stroke,) = drawn.strokes()
-        assert near(stroke[0], (10, 10), 3) and near(stroke[-1], (40, 30), 3)
-        drawn.press("Undo")
-        assert drawn.strokes() == []
-    finally:
-        drawn.page.evaluate(switch.format("false"), await_promise=True)
-
-
 def test_what_is_no_drawing_is_said_and_kept(editor: Callable[..., Editor]) -> None:
     drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
     for text in ("{", "[]", '{"strokes": 3}', '<img src=x onerror="window.hacked = 1">'):
@@ -254,3 +231,29 @@ def mirrored(text: str, frame: int, number: int) -> tuple[float, float]:
     body = read_keys(text, 16)[frame].people[0].body
     xs = body[body[:, 2] > 0, 0]
     return float(xs.min() + xs.max() - body[number, 0]), float(body[number, 1])
+
+
+def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
+    hosts: list[Host], server_of: Callable[[Host], Server], open_page: Callable[[Server], Any], tmp_path: Path
+) -> None:
+    if not hosts:
+        pytest.skip("no ComfyUI found")
+    drawn = Editor(open_page(server_of(hosts[0])), "demo_strokes", "FramewrightStrokes", "strokes", 64)
+    switch = "app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {})"
+    drawn.page.evaluate(switch.format("true"), await_promise=True)
+    try:
+        drawn.settle()
+        drawn.page.wait(
+            f"document.querySelector('.lg-node') && {FIELD}?.getBoundingClientRect().height > 100"
+        )
+        drawn.text = NONE
+        drawn.drag((10, 10), (40, 30))
+        drawn.settle()
+        drawn.page.screenshot(tmp_path / "vue.png")
+        (stroke,) = drawn.strokes()
+        assert near(stroke[0], (10, 10), 3) and near(stroke[-1], (40, 30), 3)
+        drawn.press("Undo")
+        assert drawn.strokes() == []
+    finally:
+        drawn.page.evaluate("app.graph.clear()")
+        drawn.page.evaluate(switch.format("false"), await_promise=True)
