@@ -59,11 +59,9 @@ class Reference:
     def _reading(self, options: dict[str, Any], bank: Bank) -> dict[str, Any]:
         patches, replaces = options.get("patches", {}), options.get("patches_replace", {})
         attn1 = dict(replaces.get("attn1", {}))
-        for site, number in bank:
-            if 0 < self.extent.at(site, options) < 1:
-                for key in (site, (*site, number)):
-                    if key == site or key in attn1:
-                        attn1[key] = self._partly(attn1.get(key))
+        blended = [block for block in bank if 0 < self.extent.at(block[0], options) < 1]
+        keys = {site for site, _ in blended} | {(*site, number) for site, number in blended} & attn1.keys()
+        attn1.update({key: self._partly(attn1.get(key)) for key in keys})
         return {
             **options,
             "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), self._read(bank)]},

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from framewright.bridge.client import Client
-from framewright.bridge.hosts import Host, Server
+from framewright.bridge.hosts import Server
 from framewright.controls.pose import read_keys
 from framewright.controls.pose_motion import join_keys
 from framewright.controls.strokes import read_drawing
@@ -234,11 +234,9 @@ def mirrored(text: str, frame: int, number: int) -> tuple[float, float]:
 
 
 def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
-    hosts: list[Host], server_of: Callable[[Host], Server], open_page: Callable[[Server], Any], tmp_path: Path
+    editor: Callable[..., Editor], tmp_path: Path
 ) -> None:
-    if not hosts:
-        pytest.skip("no ComfyUI found")
-    drawn = Editor(open_page(server_of(hosts[0])), "demo_strokes", "FramewrightStrokes", "strokes", 64)
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
     switch = "app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {})"
     drawn.page.evaluate(switch.format("true"), await_promise=True)
     try:
@@ -255,5 +253,4 @@ def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
         drawn.press("Undo")
         assert drawn.strokes() == []
     finally:
-        drawn.page.evaluate("app.graph.clear()")
         drawn.page.evaluate(switch.format("false"), await_promise=True)

@@ -95,6 +95,20 @@ def test_strength_layers_and_noise_levels(block: TransformerBlock) -> None:
 
 
 @torch.no_grad()
+def test_of_several_blocks_at_a_place_each_is_blended_once(block: TransformerBlock) -> None:
+    reference = Reference(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), Extent(0.3), sdpa)
+
+    def alone(row: int, told: dict[str, Any]) -> None:
+        for number in range(3):
+            block(PICTURE, CONTEXT[:1], {**told, "block": SITE, "block_index": number})
+
+    joined = reference.joined(torch.zeros(2 * FRAMES, 4, 4, 4), OPTIONS, alone)
+    for number in range(3):
+        read = block(TOKENS, CONTEXT, {**joined, "block_index": number})
+        torch.testing.assert_close(read[FRAMES:], by_hand(block, 0.3))
+
+
+@torch.no_grad()
 def test_beside_a_pattern_both_are_read(block: TransformerBlock) -> None:
     pattern = self_attention_patch(PATTERNS["first frame"], sdpa)
     options = {"patches_replace": {"attn1": {SITE: pattern}}, "original_shape": [2 * FRAMES]}

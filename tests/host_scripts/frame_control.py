@@ -107,6 +107,7 @@ except FramewrightError as error:
 # A pose guider, whose file may be a pickle in a host that reads those safely.
 guider = PoseGuider(SHAPE["model_channels"], (4, 6, 8, 10), host().parts())
 tiny._fill(guider)
+guider.conv_out.weight.data *= 100  # so that it is seen in the result
 folder = Path(tempfile.mkdtemp())
 save_file(guider.state_dict(), folder / "guider.safetensors")
 torch.save(guider.state_dict(), folder / "guider.pth")
