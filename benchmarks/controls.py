@@ -9,10 +9,8 @@ thrown away as it comes, each measured in a process of its own.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -33,6 +31,7 @@ from framewright.controls.skeleton import COLOURS, draw_skeletons  # noqa: E402
 from framewright.controls.strokes import draw_tracks  # noqa: E402
 from kornia.filters import canny as kornia_canny  # noqa: E402
 from kornia.filters import gaussian_blur2d, spatial_gradient  # noqa: E402
+from measure import highest_resident, seconds  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 SIDE, FRAMES, ROUNDS = 512, 8, 3
@@ -138,28 +137,10 @@ def plain_strokes(ways: np.ndarray) -> list[np.ndarray]:
     return shown
 
 
-def seconds(*calls: Callable[[], object]) -> list[float]:
-    """The median time of each call, the calls taking turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    for turn in range(ROUNDS + 1):
-        for call, taken in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if turn:  # the first warms up
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
-
-
 def peak(name: str, frames: int) -> float:
     """Memory in MB that maps of one picture shown again and again take at the most."""
     command = [sys.executable, __file__, "--peak", name, "--frames", str(frames)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def highest_resident() -> float:
-    """The most memory in MB that this process has held so far."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 2**10
 
 
 def main() -> None:
@@ -177,7 +158,7 @@ def main() -> None:
     told, frames = {}, moving(FRAMES)
     print(f"{'map':>14} {'frames/s':>9} {'plain':>9} {'cost':>6} {'MB more':>8}")
     for name, (ours, plain) in work(frames).items():
-        mine, theirs = seconds(ours, plain)
+        mine, theirs = seconds(ROUNDS, ours, plain)
         streams = not given.quick and name != "strokes"  # these are one array
         more = peak(name, 64) - peak(name, 32) if streams else 0.0
         rates = f"{len(frames) / mine:9.1f} {len(frames) / theirs:9.1f}"

@@ -13,7 +13,6 @@ import math
 import statistics
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from framewright.temporal.parts import Parts, sdpa  # noqa: E402
 from framewright.temporal.pattern_attention import attend  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from framewright.temporal.transformer import TemporalAttention, TemporalTransformer  # noqa: E402
+from measure import highest_resident, seconds  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 LEVELS = ((64, 320), (32, 640), (16, 1280), (8, 1280))  # side, channels
@@ -79,20 +79,6 @@ def by_chunks(ours: TemporalAttention) -> Callable[[Tensor], Tensor]:
     return block
 
 
-def seconds(*calls: Callable[[], object]) -> list[float]:
-    """The median time of each call, the calls taking turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    for turn in range(ROUNDS + 1):
-        for call, taken in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if DEVICE.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first warms up
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
-
-
 def made(channels: int) -> TemporalTransformer:
     module = TemporalTransformer(channels, HEADS, 32, 32, Parts(dtype=DTYPE, device=DEVICE))
     for parameter in module.parameters():
@@ -115,8 +101,10 @@ def speedups(frame_counts: tuple[int, ...]) -> tuple[list[float], list[float]]:
             torch.testing.assert_close(mine(tokens), theirs(tokens), atol=tolerance, rtol=tolerance)
             whole = theirs_whole(x, frames)
             torch.testing.assert_close(ours(x, frames), whole, atol=tolerance, rtol=tolerance)
-            a = seconds(lambda f=theirs, t=tokens: f(t), lambda f=mine, t=tokens: f(t))
-            b = seconds(lambda f=theirs_whole, t=x, n=frames: f(t, n), lambda f=ours, t=x, n=frames: f(t, n))
+            a = seconds(ROUNDS, lambda f=theirs, t=tokens: f(t), lambda f=mine, t=tokens: f(t))
+            b = seconds(
+                ROUNDS, lambda f=theirs_whole, t=x, n=frames: f(t, n), lambda f=ours, t=x, n=frames: f(t, n)
+            )
             attention.append(a[0] / a[1])
             module.append(b[0] / b[1])
             shown = [f"{one:.4f} / {two:.4f} = {one / two:.2f}" for one, two in (a, b)]
@@ -132,7 +120,7 @@ def sparse() -> tuple[float, float]:
         tokens = [torch.randn(frames, side**2, channels, dtype=DTYPE, device=DEVICE) for _ in range(3)]
         names = ("sparse causal (as released)", *(("full",) if frames == 16 else ()))
         calls = [lambda n=name, t=tokens, f=frames: attend(PATTERNS[n], *t, HEADS, f, sdpa) for name in names]
-        times[frames], *full = seconds(*calls)
+        times[frames], *full = seconds(ROUNDS, *calls)
         if full:
             cheaper = full[0] / times[frames]
         print(f"{frames:6} frames, sparse causal {times[frames]:.4f} s")
@@ -159,12 +147,6 @@ def one_call(kind: str) -> float:
     before = highest_resident()
     run(x, 16)
     return highest_resident() - before
-
-
-def highest_resident() -> float:
-    """The most memory in MB that this process has held so far."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 2**10
 
 
 @torch.no_grad()

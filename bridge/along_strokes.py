@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..controls.flow import moved_on
-from ..controls.stroke_flow import Carried, next_flow
+from ..controls.stroke_flow import Carried
 from ..controls.strokes import Drawing
 from ..errors import FramewrightError
 from .host import GuiderHandle, host
@@ -33,14 +31,12 @@ class Sampling:
 def sample_along(sampling: Sampling, image: Tensor, drawing: Drawing, frames: int) -> Tensor:
     """IMAGE [F, H, W, 3] that begins with that of `image`, whose things go along the strokes.
 
-    What the first picture shows goes on from that picture, so that it does not wear off over the frames;
-    what came into sight goes on from the frame before, by a flow spread over it as it came out. Raises where
-    there is no stroke, no step to sample, or where the model's pictures are not of the image's size.
+    Raises where there is no stroke, no step to sample, or where the model's pictures are not of the image's
+    size.
     """
     begun, steps = image[:1, ..., :3].float().cpu(), len(sampling.sigmas) - 1
     height, width = begun.shape[1:3]
-    tracks, anchors = drawing.tracks(frames, width, height), drawing.anchors_at(width, height)
-    if not len(tracks):
+    if not drawing.strokes:
         raise FramewrightError("strokes: none came, expected one or more, along which things move")
     if steps < 1:
         raise FramewrightError(f"sigmas: {len(sampling.sigmas)} noise levels came, expected at least 2")
@@ -50,9 +46,7 @@ def sample_along(sampling: Sampling, image: Tensor, drawing: Drawing, frames: in
     show, made = host().progress(plain, (frames - 1) * steps), [begun]
     carried = Carried(drawing, frames_of(begun)[0], frames)
     for number in range(1, frames):
-        came = _came(frames_of(made[-1])[0], tracks[:, number - 1], tracks[:, number], anchors)
-        first, shown = carried.at(number)
-        hint = torch.from_numpy(np.where(shown[..., None], first, came))[None]
+        hint = torch.from_numpy(carried.after(frames_of(made[-1])[0], number))[None]
 
         def told(step: int, x0: Tensor, x: Tensor, of: int, before: int = (number - 1) * steps) -> None:
             show(before + step + 1, x0)
@@ -68,10 +62,6 @@ def sample_along(sampling: Sampling, image: Tensor, drawing: Drawing, frames: in
                 f"{made[-1].shape[2]}×{made[-1].shape[1]}; scale it to that"
             )
     return torch.cat(made)
-
-
-def _came(before: np.ndarray, places: np.ndarray, to: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    return moved_on(before, next_flow(places, to - places, anchors, before))
 
 
 def _guider(sampling: Sampling, hint: Tensor) -> GuiderHandle:

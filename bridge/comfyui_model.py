@@ -169,8 +169,8 @@ def _referring(reference: Reference, unet: Any) -> Callable[..., Tensor]:
             base = executor.class_obj if unet is None else unet.model
             schedule, call = base.model_sampling, executor if unet is None else base.apply_model
             level = one(sigma) if unet is None else schedule.sigma_min.to(sigma).reshape(1)
-            noise = reference.noise.to(x) if unet is None else torch.zeros_like(reference.latents).to(x)
-            picture = schedule.noise_scaling(level.reshape(-1, 1, 1, 1), noise, reference.latents.to(x))
+            latents, noise = reference.latents.to(x), reference.noise.to(x)
+            picture = schedule.noise_scaling(level.reshape(-1, 1, 1, 1), noise, latents)
             given = {key: one(value) for key, value in more.items()}
             if unet is not None:  # whatever else the host or another pack wraps is about our model
                 options = {

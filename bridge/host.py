@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,9 +63,9 @@ class ModelHandle(Protocol):
     def set_attention(self, pattern: Pattern, extent: Extent) -> None: ...
 
     def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
-        """Let every frame read a picture's features: latents [1, C, h, w] of a VAE, and noise like them.
+        """Let every frame read a picture's features: latents [1, C, h, w] of a VAE, under noise like them.
 
-        They are those of another MODEL, `unet`, which sees it clean, or of this one under each step's noise.
+        They are this MODEL's at the noise level of each step, or those of another, `unet`, at its lowest.
         """
 
     def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
@@ -79,6 +80,12 @@ class ModelHandle(Protocol):
 
     def encode_hints_once(self) -> None:
         """Pass each ControlNet's hints through its encoder once a render, not at every step."""
+
+
+def during(extent: Extent, steps: tuple[float, float], handle: ModelHandle) -> Extent:
+    """The extent between these parts (0..1) of a MODEL's sampling."""
+    start, end = (handle.sigma_at(part) for part in steps)
+    return replace(extent, sigmas=(start, end))
 
 
 class GuiderHandle(Protocol):

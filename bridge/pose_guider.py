@@ -1,6 +1,5 @@
 """What nodes do with pose guiders, in whichever host they run."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ..errors import FramewrightError
 from ..temporal.extent import Extent
 from ..temporal.pose_guider import PoseInput, load_pose_guider
 from .flow import counted
-from .host import host
+from .host import during, host
 
 _MAPS_AT_ONCE = 4
 
@@ -27,6 +26,5 @@ def guide_poses(model: Any, path: Path, image: Tensor, extent: Extent, steps: tu
         seen = (guider(part.to(device, dtype)).cpu() for part in parts)
         features = torch.cat(list(counted(seen, len(parts))))
     handle = host().handle(model).clone()
-    start, end = (handle.sigma_at(part) for part in steps)
-    handle.add_input_patch(PoseInput(features, replace(extent, sigmas=(start, end))))
+    handle.add_input_patch(PoseInput(features, during(extent, steps, handle)))
     return handle.model

@@ -1,6 +1,5 @@
 """What nodes do with reference pictures, in whichever host they run."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from ..errors import FramewrightError
 from ..sampling.noise import drawn
 from ..temporal.extent import Extent
-from .host import host
+from .host import during, host
 
 _SEED = 0  # of the noise that the picture is seen under
 
@@ -26,7 +25,8 @@ def apply_reference(
     if not latents.isfinite().all():
         raise FramewrightError("reference: latents that are not finite came, expected those of a picture")
     handle = host().handle(model).clone()
-    start, end = (handle.sigma_at(part) for part in steps)
     noise = drawn(latents.shape, torch.Generator().manual_seed(_SEED))
-    handle.add_reference(latents, noise, replace(extent, sigmas=(start, end)), unet)
+    handle.add_reference(
+        latents, noise if unet is None else torch.zeros_like(noise), during(extent, steps, handle), unet
+    )
     return handle.model

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from .flow import Step, hidden, pushed
+from .flow import Step, hidden, moved_on, pushed
 from .strokes import Drawing
 
 SOLVED_AT = 128  # pixels of the longer side at most
@@ -31,16 +31,24 @@ class Carried:
     def __init__(self, drawing: Drawing, picture: np.ndarray, frames: int) -> None:
         height, width = picture.shape[:2]
         self._picture, self._tracks = picture, drawing.tracks(frames, width, height)
-        self._parts = influences(self._tracks[:, 0], drawing.anchors_at(width, height), picture)
+        self._anchors = drawing.anchors_at(width, height)
+        self._parts = influences(self._tracks[:, 0], self._anchors, picture)
         self.above = self._parts.sum(-1)
 
     def way(self, frame: int) -> np.ndarray:
         """Of each pixel of the picture until a frame, [H, W, 2]."""
         return self._parts @ (self._tracks[:, frame] - self._tracks[:, 0])
 
-    def at(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """The picture at a frame, [H, W, 3], 0 where nothing of it is; and where something is, [H, W]."""
-        return pushed(self._picture, self.way(frame), self.above)
+    def after(self, before: np.ndarray, frame: int) -> np.ndarray:
+        """What is known of a frame from the one before it, [H, W, 3], as that came out; −1 where nothing is.
+
+        What the first picture shows is taken from that, so that it does not wear off over the frames; of the
+        rest of `before` the motion is spread anew.
+        """
+        places, to = self._tracks[:, frame - 1], self._tracks[:, frame]
+        flow = (influences(places, self._anchors, before) @ (to - places)).astype(np.float32)
+        first, shown = pushed(self._picture, self.way(frame), self.above)
+        return np.where(shown[..., None], first, moved_on(before, flow))
 
 
 def stroke_flow(drawing: Drawing, picture: np.ndarray, frames: int) -> Iterator[Step]:
@@ -54,13 +62,6 @@ def stroke_flow(drawing: Drawing, picture: np.ndarray, frames: int) -> Iterator[
         there, covered = pushed(then - now, now, carried.above)
         back, still = pushed(now - then, then, carried.above)
         yield Step(there, back, hidden(there, back), hidden(back, there) | covered & ~still)
-
-
-def next_flow(
-    places: np.ndarray, motions: np.ndarray, anchors: np.ndarray, picture: np.ndarray
-) -> np.ndarray:
-    """How all of a picture [H, W, 3] moves on, [H, W, 2], if places [K, 2] do by `motions` [K, 2]."""
-    return (influences(places, anchors, picture) @ motions).astype(np.float32)
 
 
 def influences(places: np.ndarray, anchors: np.ndarray, picture: np.ndarray) -> np.ndarray:

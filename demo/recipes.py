@@ -34,7 +34,7 @@ STEPS = {
     "pose": 1500,
     "stroke": 3000,
     "follow-stroke": 1000,
-    "follow-canny": 1000,
+    "follow-canny": 450,
     "next": 1500,
 }
 

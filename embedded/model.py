@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -100,22 +101,21 @@ class EmbeddedModel:
                 scaled, times, context, float(levels[0]), self.schedule, count
             )
             for reference, unet in self.references:
-
-                def alone(row: int, told: dict, one: Reference = reference, other: Any = unet) -> None:
-                    self._pass(one, other, levels[:1], context[row : row + 1], told)
-
+                alone = partial(self._pass, reference, unet, levels[:1], context)
                 options = reference.joined(x, options, alone)
             outputs = self.unet(scaled, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 
     def _pass(
-        self, reference: Reference, unet: SpaceTimeUNet | None, level: Tensor, context: Tensor, told: dict
-    ) -> None:
-        """A reference through a network of its own, or through ours under the noise of the level."""
-        noise = reference.noise
+        self, reference: Reference, unet: SpaceTimeUNet | None, level: Tensor, contexts: Tensor, row: int,
+        told: dict,
+    ) -> None:  # fmt: skip
+        """A reference through a network of its own, at its lowest level, or through ours at this one."""
+        context = contexts[row : row + 1]
         if unet is not None:
-            level, noise = torch.zeros_like(level) + self.schedule.sigma_min, torch.zeros_like(noise)
-        picture = self.schedule.noise_scaling(level, noise.to(context), reference.latents.to(context))
+            level = self.schedule.sigma_min.to(level).expand_as(level)
+        latents, noise = reference.latents.to(context), reference.noise.to(context)
+        picture = self.schedule.noise_scaling(level, noise, latents)
         scaled = self.schedule.calculate_input(level, picture)
         times = self.schedule.timestep(level).float()
         (unet or self.unet)(scaled, times, context, transformer_options=told)

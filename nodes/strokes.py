@@ -72,7 +72,7 @@ class SampleAlongStrokes(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="Any."),
                 io.Sigmas.Input("sigmas", tooltip="The same for each frame."),
                 io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1,
-                               tooltip="Weight of the prompts. Above 1 colours drift over the frames."),
+                               tooltip="Weight of the prompts. The demo's shapes keep their form best at 1."),
                 io.Int.Input("frames", default=16, min=2, max=4096, tooltip="Frames of the video."),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The video's frames.")],

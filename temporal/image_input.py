@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
-from .slots import NUMBERS, frame_count
+from .slots import frames_in_call
 
 NOISE = 4  # channels of the noisy latents
 
@@ -49,9 +49,7 @@ class ImageInput:
             raise FramewrightError(
                 f"image: its latents are {came}, those of the video {expected}; add Upscale Image before it"
             )
-        numbers = options.get(NUMBERS)
-        if numbers is None:
-            numbers = torch.arange(frame_count(h.shape[0], options))
-        affinity = self._affinity[numbers.cpu().clamp(max=len(self._affinity) - 1)].view(-1, 1, 1, 1)
+        numbers = frames_in_call(len(h), options)
+        affinity = self._affinity[numbers.clamp(max=len(self._affinity) - 1)].view(-1, 1, 1, 1)
         added = affinity.to(h) * self._likeness.to(h) + self._picture.to(h)
         return h + added.repeat(h.shape[0] // added.shape[0], 1, 1, 1)

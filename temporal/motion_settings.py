@@ -13,7 +13,7 @@ from ..errors import FramewrightError
 from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
-from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count
+from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count, frames_in_call
 from .transformer import LowRank, Manner, Merge, Views
 
 # (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
@@ -112,8 +112,7 @@ class AppliedMotion:
         merge = None if self._merging is None else self._merging(site, h, frames, options)
         manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views, merge)
         moved = layer(h, frames, manner)
-        numbers = options.get(NUMBERS)
-        weight = self._settings.weight(h, torch.arange(frames) if numbers is None else numbers.cpu())
+        weight = self._settings.weight(h, frames_in_call(len(h), options))
         if weight is None:
             return moved if strength == 1 else torch.lerp(h, moved, strength)
         weight = (strength * weight).to(h).repeat(h.shape[0] // weight.shape[0], 1, 1, 1)

@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,9 +17,10 @@ from .checkpoint import Reader, check_keys, dtype_of, fill, read_tensors
 from .extent import Extent
 from .key_layouts import strip_prefix
 from .parts import Parts
-from .slots import NUMBERS, frame_count
+from .slots import Site, frames_in_call
 
 _WHAT = "pose guider"
+_FIRST: Site = ("input", 0)
 _BLOCK = re.compile(r"blocks\.(\d{1,2})\.weight")
 
 
@@ -74,7 +74,8 @@ class PoseInput:
         self._features, self._extent = features, extent
 
     def __call__(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        if options["block"] != ("input", 0) or not self._extent.at_level(options):
+        strength = self._extent.at(_FIRST, options) if options["block"] == _FIRST else 0.0
+        if strength == 0:
             return h
         if h.shape[1:] != self._features.shape[1:]:
             (c, y, x), (channels, height, width) = self._features.shape[1:], h.shape[1:]
@@ -82,8 +83,6 @@ class PoseInput:
                 f"{_WHAT}: features of {x}×{y} with {c} channels came for a model and video of "
                 f"{width}×{height} with {channels}; scale the maps to the video's size"
             )
-        numbers = options.get(NUMBERS)
-        if numbers is None:
-            numbers = torch.arange(frame_count(len(h), options))
-        added = self._features[numbers.cpu().clamp(max=len(self._features) - 1)].to(h)
-        return h + self._extent.strength * added.repeat(len(h) // len(added), 1, 1, 1)
+        numbers = frames_in_call(len(h), options)
+        added = self._features[numbers.clamp(max=len(self._features) - 1)].to(h)
+        return h + strength * added.repeat(len(h) // len(added), 1, 1, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import FramewrightError
@@ -64,6 +65,12 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
             f"temporal layers: a batch of {batch} came, expected a multiple of {frames} frames"
         )
     return frames
+
+
+def frames_in_call(batch: int, options: dict[str, Any]) -> Tensor:
+    """Which frames of the video [N] the rows of one condition are, in a call of that batch."""
+    numbers = options.get(NUMBERS)
+    return torch.arange(frame_count(batch, options)) if numbers is None else numbers.cpu()
 
 
 def numbers_in_video(frames: Tensor, options: dict[str, Any]) -> Tensor:

@@ -80,7 +80,7 @@ def hosts(pytestconfig: pytest.Config) -> list[Host]:
 
 
 @pytest.fixture(scope="session")
-def server_of(
+def _server_of(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Host], Server]]:
     # Kept by host and not in a parametrised fixture, which pytest may set up again when it reorders tests.
@@ -88,7 +88,7 @@ def server_of(
     failures: dict[Host, FramewrightError] = {}  # a host that does not start is not tried again
     with ExitStack() as stack:
 
-        def started(host: Host) -> Server:
+        def server_of(host: Host) -> Server:
             if host in failures:
                 raise failures[host]
             if host not in servers:
@@ -104,9 +104,9 @@ def server_of(
                     raise
             return servers[host]
 
-        yield started
+        yield server_of
 
 
 @pytest.fixture
-def host_server(host: Host, server_of: Callable[[Host], Server]) -> Server:
-    return server_of(host)
+def host_server(host: Host, _server_of: Callable[[Host], Server]) -> Server:
+    return _server_of(host)

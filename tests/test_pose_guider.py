@@ -11,7 +11,7 @@ from framewright.bridge.pose_guider import guide_poses
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.embedded.core import registry
 from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedModel
+from framewright.embedded.model import EmbeddedGuider, EmbeddedModel
 from framewright.embedded.samplers import euler
 from framewright.embedded.sampling import Guider, prepare_noise, sample
 from framewright.embedded.schedules import schedule_sigmas
@@ -20,6 +20,7 @@ from framewright.sampling.window_plan import Windows
 from framewright.temporal.extent import Extent
 from framewright.temporal.parts import Parts
 from framewright.temporal.pose_guider import PoseGuider, load_pose_guider
+from framewright.temporal.slots import NUMBERS
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -90,6 +91,16 @@ def test_each_frame_sees_its_own_map_and_the_last_one_stays(stage: Stage, file: 
     held = torch.cat([stage.maps[:3], stage.maps[2:3], stage.maps[2:3]])
     few = stage.sampled(stage.guided(file, stage.maps[:3]))
     torch.testing.assert_close(few, stage.sampled(stage.guided(file, held)), atol=1e-4, rtol=0)
+
+
+def test_a_plan_s_part_of_the_frames_sees_its_own_maps(stage: Stage, file: Path) -> None:
+    model = stage.guided(file)
+    latent, noise = torch.zeros(2, 4, 16, 16), prepare_noise(torch.zeros(FRAMES, 4, 16, 16), 3)
+    sigmas = schedule_sigmas("karras", model.schedule, 2)
+    guider = EmbeddedGuider(Guider(model, *stage.prompts, 3.0))
+    part = guider.part([1, 3], FRAMES, {NUMBERS: torch.tensor([1, 3])})
+    made = sample(part.guider, noise[[1, 3]], euler, sigmas, latent)
+    torch.testing.assert_close(made, stage.sampled(model)[[1, 3]], atol=1e-4, rtol=0)
 
 
 def test_strength_steps_windows_and_chunks(stage: Stage, file: Path) -> None:

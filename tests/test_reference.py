@@ -13,7 +13,7 @@ from framewright.demo import render
 from framewright.demo.world import Scene, Subject
 from framewright.embedded.core import registry
 from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedModel
+from framewright.embedded.model import EmbeddedGuider, EmbeddedModel
 from framewright.embedded.samplers import euler
 from framewright.embedded.sampling import Guider, prepare_noise, sample
 from framewright.embedded.schedules import schedule_sigmas
@@ -25,6 +25,7 @@ from framewright.temporal.parts import Parts, sdpa
 from framewright.temporal.patterns import PATTERNS
 from framewright.temporal.reference import Reference
 from framewright.temporal.self_attention import self_attention_patch
+from framewright.temporal.slots import NUMBERS
 from torch import Tensor
 
 FRAMES, PLACES, WIDTH = 3, 16, 8
@@ -195,6 +196,15 @@ def test_windows_chunks_and_controlnets(stage: Stage) -> None:
     conds = control_video(stage.prompts, stage.host.demo_control("canny"), maps, 4, "hold", Strengths(1.0))
     both, control = stage.sampled(model, conds=conds), stage.sampled(stage.model, conds=conds)
     assert not torch.allclose(both, control, atol=1e-2) and not torch.allclose(both, whole, atol=1e-2)
+
+
+def test_a_plan_s_part_of_the_frames_reads_it_too(stage: Stage) -> None:
+    model = stage.referring()
+    latent, noise = torch.zeros(4, 4, 16, 16), prepare_noise(torch.zeros(4, 4, 16, 16), 3)
+    sigmas = schedule_sigmas("karras", model.schedule, 2)
+    part = EmbeddedGuider(Guider(model, *stage.prompts, 3.0)).part([1, 3], 4, {NUMBERS: torch.tensor([1, 3])})
+    made = sample(part.guider, noise[[1, 3]], euler, sigmas, latent[[1, 3]])
+    torch.testing.assert_close(made, stage.sampled(model)[[1, 3]], atol=1e-4, rtol=0)
 
 
 def test_another_unet_sees_the_picture_clean(stage: Stage) -> None:
