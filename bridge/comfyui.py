@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from ..demo.files import FOLDER as DEMO_FOLDER
 from ..demo.files import MOTION_FILES as DEMO_MOTION
 from ..temporal.parts import Parts
+from ..temporal.sparse_control import SparseControlNet
 from .comfyui_demo import demo_control, demo_model
 from .comfyui_frame_control import apply_control
 from .comfyui_guider import ComfyGuider, progress
 from .comfyui_model import ComfyModel, attention
+from .comfyui_sparse_control import SparseControl
 from .comfyui_video import StreamedVideo
 from .comfyui_worker import start_worker
 from .host import Start
@@ -85,6 +87,9 @@ class ComfyHost:
 
     def demo_control(self, name: str) -> Any:
         return demo_control(name)
+
+    def sparse_control(self, net: SparseControlNet) -> SparseControl:
+        return SparseControl(net)
 
     apply_control = staticmethod(apply_control)
 

@@ -3,6 +3,7 @@
 A ControlNet knows nothing of the frames beside one, so what it gives for a frame is the same in every window.
 A hint is resized, and passed through the ControlNet's hint encoder, once a render. Nothing of the host's is
 changed: the ControlNet that computes is a shallow copy, over the same weights, with the hints of its frames.
+Sparse ControlNets alone look at all frames of a window, and compute each window by itself.
 """
 
 import copy
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .comfyui_frame_control import FrameControl
+from .comfyui_sparse_control import SparseControl
 
 Residuals = dict[str, list[Tensor | None]]
 
@@ -24,9 +26,17 @@ class Hints:
 
     def __init__(self) -> None:
         self._rows: WeakKeyDictionary[Any, dict[tuple, Tensor]] = WeakKeyDictionary()
+        self._parts: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
 
     def clear(self) -> None:
         self._rows.clear()
+        self._parts.clear()
+
+    def parts(self, control: Any) -> tuple[Any, list[Any]]:
+        """A chain without its sparse ControlNets, and these; the same objects at every step."""
+        if control not in self._parts:
+            self._parts[control] = _parted(control)
+        return self._parts[control]
 
     def of(self, control: Any, size: tuple[int, ...]) -> dict[tuple, Tensor]:
         """[1, C, h, w] by (size, number of the hint); to be added to."""
@@ -118,6 +128,42 @@ class _Held:
         }
 
 
+@dataclass(frozen=True)
+class _Made:
+    """Stands for ControlNets before one, and gives what they gave."""
+
+    residuals: Residuals | None
+
+    def get_control(self, *_: Any) -> Residuals | None:
+        return self.residuals
+
+
+def _is_sparse(control: Any) -> bool:
+    return isinstance(control.control if isinstance(control, FrameControl) else control, SparseControl)
+
+
+def _parted(control: Any) -> tuple[Any, list[Any]]:
+    """A chain without its sparse ControlNets, None where nothing is left, and these in order."""
+    if control is None:
+        return None, []
+    before, sparse = _parted(control.previous_controlnet)
+    if _is_sparse(control):
+        return before, [*sparse, control]
+    if before is control.previous_controlnet:
+        return control, sparse
+    link = copy.copy(control)
+    link.previous_controlnet = before
+    return link, sparse
+
+
+def _for_window(control: Any, frames: list[int], before: Any) -> Any:
+    """A shallow copy of a sparse ControlNet for these frames, after what was made before it."""
+    rows = isinstance(control, FrameControl)
+    link = control.rows(control.control, frames) if rows else copy.copy(control)
+    link.previous_controlnet = before
+    return link
+
+
 class WindowControl:
     """Stands for a ControlNet, with those before it, in the conditions of one step's windows.
 
@@ -125,14 +171,15 @@ class WindowControl:
     """
 
     def __init__(self, control: Any, hints: Hints, uses: Counter[int]) -> None:
-        self._control, self._hints, self._uses = control, hints, uses
+        self._given, self._hints, self._uses = control, hints, uses
+        self._control, self._sparse = hints.parts(control)
         self._held: dict[tuple, _Held] = {}
         self.frames: list[int] = []
 
     def get_instance_for_device(self, device: Any) -> "WindowControl":
         """What the host asks for where it has several GPUs."""
-        own = self._control.get_instance_for_device(device)
-        if own is self._control:
+        own = self._given.get_instance_for_device(device)
+        if own is self._given:
             return self
         other = WindowControl(own, self._hints, self._uses)
         other.frames = self.frames
@@ -142,6 +189,15 @@ class WindowControl:
         self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
     ) -> Residuals | None:
         """What the host calls for a batch of conditions of these frames, [conditions · frames, …]."""
+        given = (x_noisy, t, cond, batched_number, options)
+        made = None if self._control is None else self._by_frame(*given)
+        for control in self._sparse:
+            made = _for_window(control, self.frames, _Made(made)).get_control(*given)
+        return made
+
+    def _by_frame(
+        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
+    ) -> Residuals | None:
         key = (*options["uuids"], *x_noisy.shape[1:])
         held = self._held.setdefault(key, _Held(Counter(self._uses)))
         new = [frame for frame in dict.fromkeys(self.frames) if frame not in held.frames]

@@ -16,8 +16,10 @@ from ..demo.text import WordEncoder
 from ..demo.vae import DOWNSCALE, RGB, FrameVAE, SmallVAE
 from ..temporal.control_net import ControlNet
 from ..temporal.parts import Parts
+from ..temporal.sparse_control import SparseControlNet
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_model import attention
+from .comfyui_sparse_control import SparseControl
 
 
 class _Latents(comfy.latent_formats.LatentFormat):
@@ -47,10 +49,12 @@ def demo_model() -> tuple[Any, WordEncoder, FrameVAE]:
 
 
 def demo_control(name: str) -> comfy.controlnet.ControlNet:
-    """CONTROL_NET of the shapes world."""
+    """CONTROL_NET of the shapes world, a SparseControl where it is shown some frames."""
     parts = Parts(
         comfy.ops.manual_cast, attention, torch.float32, management.unet_offload_device(), casts=True
     )
+    if name == files.SPARSELY:
+        return SparseControl(files.load(name, SparseControlNet(files.SPARSE, parts)))
     net = files.load(name, ControlNet(files.CONTROL, parts))
     return comfy.controlnet.ControlNet(
         net, compression_ratio=DOWNSCALE, load_device=management.get_torch_device()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..controls.conditioning import add_control
 from ..controls.weights import ControlWeights, Residuals, part_done
+from .comfyui_sparse_control import SparseControl
 
 
 class FrameControl(comfy.controlnet.ControlBase):
@@ -77,11 +78,13 @@ def apply_control(
     between: tuple[float, float],
     weights: ControlWeights | None,
     vae: Any = None,
+    at: Sequence[int] = (),
 ) -> list[list]:
-    """As the host's own Apply ControlNet does, but for the weights."""
+    """As the host's own Apply ControlNet does, but for the weights and sparse ControlNets' frames."""
 
     def after(before: Any) -> Any:
         one = control.copy().set_cond_hint(hints.movedim(-1, 1), strength, between, vae=vae)
+        one = one.set_frames(at, vae) if isinstance(one, SparseControl) else one
         one = one if weights is None else FrameControl(one, weights)
         return one.set_previous_controlnet(before)
 

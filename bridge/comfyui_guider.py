@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .comfyui_frame_control import FrameControl
+from .comfyui_sparse_control import SparseControl
 from .comfyui_windows import cut_rows
 from .host import Told
 
@@ -82,6 +83,7 @@ def _told(cond: Any) -> Iterator[Tensor | str]:
         yield from _told([cond.control, cond.previous_controlnet])
     elif hasattr(cond, "cond_hint_original"):  # a ControlNet
         yield from _told([cond.cond_hint_original, cond.strength, cond.timestep_percent_range])
+        yield from _told(cond.at if isinstance(cond, SparseControl) else ())
         yield from _told(cond.previous_controlnet)
 
 
@@ -98,7 +100,8 @@ def _control(control: Any, total: int, frames: Tensor) -> Any:
         one = control.rows(_control(control.control, total, frames), frames.tolist())
     else:
         one, hint = control.copy(), control.cond_hint_original
-        if isinstance(hint, Tensor) and hint.shape[0] == total:
+        frame_by_frame = isinstance(hint, Tensor) and not isinstance(one, SparseControl)
+        if frame_by_frame and hint.shape[0] == total:
             one.cond_hint_original = hint.index_select(0, frames.to(hint.device))
     if control.previous_controlnet is not None:
         one.previous_controlnet = _control(control.previous_controlnet, total, frames)

@@ -73,6 +73,11 @@ class ComfyModel:
     def sites(self) -> dict[Site, int]:
         return site_channels(self._unet)
 
+    @property
+    def input_channels(self) -> int:
+        own = isinstance(self._unet, SpaceTimeUNet)
+        return self._unet.params.in_channels if own else getattr(self._unet, "in_channels", 0)
+
     def sigma_at(self, percent: float) -> float:
         return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
 

@@ -1,18 +1,20 @@
 """What nodes do with ControlNets, in whichever host they run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..controls.weights import ControlWeights, Layer, fit_frames
-from ..demo.files import CONTROLS, NEXT
+from ..controls.weights import ControlWeights, Layer, fit_frames, fit_rows
+from ..demo.files import CONTROLS, NEXT, SPARSELY
 from ..errors import FramewrightError
+from ..temporal.sparse_control import load_sparse_control
 from .host import host
 
-DEMO_CONTROLS = (*CONTROLS, NEXT)
+DEMO_CONTROLS = (*CONTROLS, SPARSELY, NEXT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,20 @@ class Strengths:
         mask = None if self.mask is None else fit_frames(_stacked(self.mask), frames, fit)
         return ControlWeights(each, mask, self.layers or {}, tuple(self.steps))
 
+    def only_at(self, at: Sequence[int], frames: int) -> "Strengths":
+        """Nothing in all frames but these."""
+        given = [1.0] if self.frames is None else self.frames
+        each = fit_frames(torch.tensor(given), frames, "hold").tolist()
+        return replace(self, frames=[each[frame] if frame in at else 0.0 for frame in range(frames)])
+
 
 def _stacked(mask: Tensor) -> Tensor:
     return mask[None] if mask.ndim == 2 else mask
+
+
+def sparse_control(path: Path) -> Any:
+    """The CONTROL_NET of a SparseCtrl file."""
+    return host().sparse_control(load_sparse_control(path, host().parts(), host().read_pickle))
 
 
 def control_video(
@@ -47,8 +60,13 @@ def control_video(
     fit: str,
     strengths: Strengths,
     vae: Any = None,
+    at: Sequence[int] | None = None,
 ) -> list[list]:
-    """CONDITIONINGs with a ControlNet and one map of IMAGE [G, H, W, 3] a frame; raises where one is odd."""
+    """CONDITIONINGs with a ControlNet and one map of IMAGE [G, H, W, 3] a frame; raises where one is odd.
+
+    `at`: the frames that the maps belong to, where others go without. `frames`: 0 for as many as there are
+    maps, or as `at` reaches to.
+    """
     if not torch.isfinite(image).all():
         raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
     start, end = strengths.between
@@ -58,8 +76,45 @@ def control_video(
         )
     if strengths.strength == 0:
         return list(conds)
+    if getattr(control, "sparse", False):
+        if control.sees_latents and vae is None:
+            raise FramewrightError(
+                "vae: none came, expected that of the video: this sparse ControlNet is shown latents"
+            )
+        shown = _spread(len(image), frames) if at is None else _checked(at, len(image), frames)
+        frames = frames or max(shown) + 1
+        return host().apply_control(
+            conds, control, image, strengths.strength, strengths.between, strengths.weights(frames, fit), vae,
+            shown,
+        )  # fmt: skip
+    if at is not None:
+        shown = _checked(at, len(image), frames)
+        frames = frames or max(shown) + 1
+        image = image[[shown.index(frame) if frame in shown else 0 for frame in range(frames)]]
+        strengths, fit = strengths.only_at(shown, frames), "hold"
+    frames = frames or len(image)
     # One map for all frames stays one: hosts pass it through the hint encoder once.
     hints = image if len(image) == 1 else fit_frames(image, frames, fit)
     return host().apply_control(
         conds, control, hints, strengths.strength, strengths.between, strengths.weights(frames, fit), vae
     )
+
+
+def _spread(pictures: int, frames: int) -> list[int]:
+    """Frames for as many pictures, from the first to the last; the first ones where no number is known."""
+    if frames and pictures > frames:
+        raise FramewrightError(
+            f"image: {pictures} pictures came for {frames} frames, expected as many at most"
+        )
+    return fit_rows(frames, pictures, "spread") if frames else list(range(pictures))
+
+
+def _checked(at: Sequence[int], pictures: int, frames: int) -> list[int]:
+    odd = [frame for frame in at if frame < 0 or (frames and frame >= frames)]
+    if odd or len(set(at)) < len(at) or len(at) != pictures:
+        until = f"0 to {frames - 1}" if frames else "0 or later"
+        raise FramewrightError(
+            f"at_frames: {', '.join(map(str, at))} came for {pictures} pictures, expected as many different "
+            f"frames from {until}"
+        )
+    return list(at)

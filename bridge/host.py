@@ -17,6 +17,7 @@ from ..temporal.extent import Extent
 from ..temporal.parts import Parts
 from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
+from ..temporal.sparse_control import SparseControlNet
 
 InputPatch = Callable[[Tensor, dict[str, Any]], Tensor]  # (activations, transformer_options)
 Start = Callable[[Mapping[str, str], Path], subprocess.Popen]  # (environment, folder of its own)
@@ -35,6 +36,10 @@ class ModelHandle(Protocol):
 
     def sites(self) -> dict[Site, int]:
         """Places for temporal layers, with their channels."""
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that the network takes, latents and whatever is beside them."""
 
     def sigma_at(self, percent: float) -> float:
         """The noise level that a sampler has come down to when this part (0..1) of its way is done."""
@@ -147,6 +152,9 @@ class Host(Protocol):
     def demo_control(self, name: str) -> Any:
         """A CONTROL_NET of the shapes world."""
 
+    def sparse_control(self, net: SparseControlNet) -> Any:
+        """The CONTROL_NET that a sparse ControlNet is."""
+
     def apply_control(
         self,
         conds: Sequence[list],
@@ -156,8 +164,12 @@ class Host(Protocol):
         between: tuple[float, float],
         weights: ControlWeights | None,
         vae: Any = None,
+        at: Sequence[int] = (),
     ) -> list[list]:
-        """CONDITIONINGs with a ControlNet and its hints [F or 1, H, W, 3], after those that they have."""
+        """CONDITIONINGs with a ControlNet and its hints [F or 1, H, W, 3], after those that they have.
+
+        A sparse one has a hint for each of the frames `at`.
+        """
 
     def video(self, frames: Any, fps: float) -> Any:
         """A VIDEO of frames that are decoded as they are gone through (`video.StreamedFrames`)."""

@@ -5,6 +5,7 @@ A flow [H, W, 2] holds x, y in pixels, from where a thing is to where it will be
 
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, tee
@@ -20,6 +21,8 @@ PRESETS = {
 }
 _RIM = 6  # pixels about an edge of motion within which the flow is put right
 _REACH = (6, 12)  # pixels, from how far it takes another motion there
+_WAYS = [(0, 0), *((r * x, r * y) for r in _REACH for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)]
+_ALIKE = 12  # of 765: as unlike as this are pixels of one thing
 _NO_Y: Any = None  # of places that OpenCV is given as pairs
 _ROWS = 30_000  # of points that OpenCV samples at once
 _OTHER, _MOTIONS = 0.5, 3  # pixels, by which motions are not of one thing; how many are told apart
@@ -49,26 +52,23 @@ class Step:
         return Step(*flows, *masks)
 
 
-def dense_flow(
-    frames: Iterable[np.ndarray], preset: str = "medium"
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """There and back between frames [H, W, 3] in 0..1: dense inverse search (Kroeger et al. 2016)."""
-    finder = cv2.DISOpticalFlow.create(PRESETS[preset])
-    for now, then in pairwise(cv2.cvtColor(_eight_bits(frame), cv2.COLOR_RGB2GRAY) for frame in frames):
-        yield _found(finder, now, then), _found(finder, then, now)
+def optical_flow(frames: Iterable[np.ndarray], preset: str = "medium") -> Iterator[Step]:
+    """Each step of a clip of frames [H, W, 3] in 0..1, and what is hidden.
+
+    Dense inverse search (Kroeger et al. 2016), with sharp edges. There and back are found side by side.
+    """
+    with ThreadPoolExecutor(2) as threads:
+        sides = [cv2.DISOpticalFlow.create(PRESETS[preset]) for _ in range(2)]  # one is no two threads'
+        for now, then in pairwise(
+            (one, cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)) for one in map(_eight_bits, frames)
+        ):
+            there, back = threads.map(_found, sides, (now[1], then[1]), (then[1], now[1]))
+            flows = (there, back), (back, there)
+            yield step(*threads.map(_sharpened, *flows, (now[0], then[0]), (then[0], now[0])))
 
 
 def _found(finder: cv2.DISOpticalFlow, now: np.ndarray, then: np.ndarray) -> np.ndarray:
     return finder.calc(now, then, np.zeros((*now.shape, 2), np.float32))
-
-
-def optical_flow(frames: Iterable[np.ndarray], preset: str = "medium") -> Iterator[Step]:
-    """Each step of a clip of frames [H, W, 3] in 0..1: dense flow with sharp edges, and what is hidden."""
-    shown, frames = tee(frames)
-    pairs = pairwise(_eight_bits(frame) for frame in shown)
-    for (now, then), (there, back) in zip(pairs, dense_flow(frames, preset), strict=True):
-        rims = [_near(hidden(one, other)) for one, other in ((there, back), (back, there))]
-        yield step(_sharpened(there, now, then, rims[0]), _sharpened(back, then, now, rims[1]))
 
 
 def _eight_bits(frame: np.ndarray) -> np.ndarray:
@@ -81,44 +81,54 @@ def step(there: np.ndarray, back: np.ndarray) -> Step:
 
 def hidden(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010)."""
-    returned = pull(back, there)
-    height, width = there.shape[:2]
-    x, y = np.moveaxis(_places(there), -1, 0)
+    ends, (height, width) = _places(there), there.shape[:2]
+    returned = cv2.remap(back, ends, _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = ends[..., 0], ends[..., 1]
     outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
-    return (_squared(there + returned) >= 0.01 * (_squared(there) + _squared(returned)) + 0.5) | outside
+    allowed = 0.01 * (_squared(there) + _squared(returned)) + 0.5
+    returned += there
+    return (_squared(returned) >= allowed) | outside
 
 
 def _squared(flow: np.ndarray) -> np.ndarray:
     """Of each length."""
-    return cv2.transform(flow * flow, np.ones((1, 2), np.float32))
+    squares = flow * flow
+    return squares[..., 0] + squares[..., 1]
 
 
-def _near(pixels: np.ndarray) -> np.ndarray:
-    return cv2.dilate(pixels.astype(np.uint8), np.ones((2 * _RIM + 1,) * 2, np.uint8)) > 0
+def _sharpened(there: np.ndarray, back: np.ndarray, now: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Where motions meet, of those round about the one by which the frames are most alike.
 
-
-def _sharpened(there: np.ndarray, now: np.ndarray, then: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """At these pixels, of the motions round about the one by which the frames are most alike.
-
-    Dense flow is soft where one motion ends and another begins.
+    Dense flow is soft where one motion ends and another begins. What it got right there stays.
     """
-    rows, columns = np.nonzero(where)
-    ways = [(r * x, r * y) for r in _REACH for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
-    height, width = where.shape
-    motions = np.empty((len(rows), 1 + len(ways), 2), np.float32)
-    for number, (x, y) in enumerate(((0, 0), *ways)):
-        place = (rows + y).clip(0, height - 1) * width + (columns + x).clip(0, width - 1)
-        motions[:, number] = there.reshape(-1, 2).take(place, 0)
-    places = np.stack([columns, rows], -1)[:, None].astype(np.float32) + motions
-    parts = [slice(first, first + _ROWS) for first in range(0, len(rows), _ROWS)]
-    cost = np.empty(motions.shape[:2], np.float32)
-    for part in parts:
-        met = cv2.remap(then, places[part], _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        apart = np.abs(met.astype(np.int16) - now[rows[part], columns[part]][:, None])
-        cost[part] = apart[..., 0] + apart[..., 1] + apart[..., 2]
+    height, width = there.shape[:2]
+    about = np.ones((2 * _RIM + 1,) * 2, np.uint8)
+    rims = np.flatnonzero(cv2.dilate(hidden(there, back).astype(np.uint8), about) > 0)
+    far, stride = max(_REACH), width + 2 * max(_REACH)
+    wide = cv2.copyMakeBorder(there, far, far, far, far, cv2.BORDER_REPLICATE).reshape(-1, 2)
     out = there.copy()
-    out[rows, columns] = motions[np.arange(len(rows)), cost.argmin(1)]
+    for start in range(0, len(rims), _ROWS):
+        some = rims[start : start + _ROWS]
+        own = there.reshape(-1, 2).take(some, 0)[:, None]
+        some = some[_unlike(now, then, some, own)[:, 0] > _ALIKE]
+        rows, columns = np.divmod(some, width)
+        first = (rows + far) * stride + columns + far
+        motions = wide.take(first[:, None] + [x + y * stride for x, y in _WAYS], 0)
+        best = _unlike(now, then, some, motions).argmin(1)
+        out.reshape(-1, 2)[some] = motions[np.arange(len(best)), best]
     return out
+
+
+def _unlike(now: np.ndarray, then: np.ndarray, pixels: np.ndarray, motions: np.ndarray) -> np.ndarray:
+    """How unlike two frames [H, W, 3] are, in 0..765, by each motion [N, M, 2] of N pixels; [N, M]."""
+    if not len(pixels):
+        return np.empty(motions.shape[:2], np.uint16)
+    rows, columns = np.divmod(pixels, now.shape[1])
+    places = np.stack([columns, rows], -1).astype(np.float32)[:, None] + motions
+    met = cv2.remap(then, places, _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    here = now.reshape(-1, 3).take(pixels, 0)[:, None].repeat(motions.shape[1], 1)
+    apart = cv2.absdiff(met.reshape(here.shape), here).astype(np.uint16)
+    return apart[..., 0] + apart[..., 1] + apart[..., 2]
 
 
 def _places(flow: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from framewright.demo.fit import Run  # noqa: E402
 from framewright.demo.recipes_control import train_control, train_follow  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
+from framewright.demo.recipes_sparse import train_sparse  # noqa: E402
 from framewright.demo.text import WordEncoder  # noqa: E402
 from framewright.demo.vae import SmallVAE  # noqa: E402
 from framewright.temporal.control_net import ControlNet  # noqa: E402
@@ -57,6 +58,10 @@ def train(run: Run) -> None:
         made = {"known": known.tensors()}
     elif name in (files.NEXT, *files.CONTROLS):
         control, record = train_control(run, name, frozen)
+        made = {name: control.state_dict()}
+    elif name == files.SPARSELY:
+        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
+        control, record = train_sparse(run, frozen, motion)
         made = {name: control.state_dict()}
     elif name.startswith("follow-"):
         control = name.removeprefix("follow-")

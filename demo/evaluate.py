@@ -34,7 +34,7 @@ class Renderer:
     def __init__(self) -> None:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         use(host := EmbeddedHost(device=self._device))
-        self.image, self._words, self._vae = host.demo_model()
+        self.image, self._words, self.vae = host.demo_model()
         motion = open_motion(FOLDER / "motion.safetensors", "demo")
         self.video: EmbeddedModel = apply_motion(self.image, motion)
         through = StepWindows().then(WINDOWS, math.inf, 0.0)
@@ -58,7 +58,7 @@ class Renderer:
         sigmas = schedule_sigmas(SCHEDULER, model.schedule, STEPS)
         guider = Guider(model, positive, negative, CFG)
         noise = prepare_noise(latent, seed)
-        return self._vae.decode(sample(guider, noise, SAMPLERS[SAMPLER], sigmas, latent, seed=seed)).numpy()
+        return self.vae.decode(sample(guider, noise, SAMPLERS[SAMPLER], sigmas, latent, seed=seed)).numpy()
 
 
 def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:

@@ -9,12 +9,17 @@ from tqdm import tqdm
 from ..bridge.host import host
 from . import hints, render
 from .evaluate import Renderer
-from .judge_control import canny_f, depth_order, end_error, pose_error
+from .files import SPARSELY
+from .judge_control import canny_f, depth_order, end_error, place_error, pose_error
 from .world import FRAMES, Scene, subjects
 
 HIT = 3.0  # pixels between where a stroke ends and where the shape does
 WITHIN = range(FRAMES)
-NAMES = {"canny": "canny_f", "depth": "depth_order", "pose": "pose_error_px", "stroke": "stroke_hit"}
+SHOWN = (0, FRAMES - 1)  # to the sparse ControlNet
+NAMES = {
+    "stroke": "stroke_hit", "pose": "pose_error_px", "depth": "depth_order", "canny": "canny_f",
+    SPARSELY: "sparse_error_px",
+}  # fmt: skip
 
 
 def _track(scene: Scene) -> np.ndarray:
@@ -26,6 +31,8 @@ def _hints(control: str, scene: Scene) -> np.ndarray:
         return hints.canny_hints(render.pictures(scene, WITHIN))
     if control == "stroke":
         return hints.stroke_hints(_track(scene))
+    if control == SPARSELY:
+        return np.stack(render.pictures(scene, SHOWN))
     show = hints.depth_hint if control == "depth" else hints.pose_hint
     return np.stack([show(scene, at) for at in WITHIN])
 
@@ -38,6 +45,8 @@ def _measure(control: str, scene: Scene, video: np.ndarray) -> float:
         return depth_order(video, depth, np.random.default_rng(0))
     if control == "pose":
         return pose_error(video, np.stack([render.keypoints(scene, at) for at in WITHIN]))
+    if control == SPARSELY:
+        return place_error(_track(scene), video)
     return float(end_error(_track(scene), video) <= HIT)
 
 
@@ -68,7 +77,8 @@ class _Trial:
         maps = torch.from_numpy(_hints(self.control, scene))
 
         def controlled(conds: list[list]) -> list[list]:
-            return host().apply_control(conds, self._net, maps, strength, (0.0, 1.0), None)
+            vae, at = self._renderer.vae, SHOWN if self.control == SPARSELY else ()
+            return host().apply_control(conds, self._net, maps, strength, (0.0, 1.0), None, vae, at)
 
         change = {"change": controlled} if strength else {}
         video = self._renderer(self._renderer.video, scene.subject, self._seed * 1000 + number, **change)
@@ -82,8 +92,8 @@ def evaluate_controls(seed: int, clips: int, strengths: Sequence[float], few: in
     the first `few` clips.
     """
     renderer, told = Renderer(), {}
-    for control in ("stroke", "pose", "depth", "canny"):
-        trial, name = _Trial(control, renderer, seed, clips), NAMES[control]
+    for control, name in NAMES.items():
+        trial = _Trial(control, renderer, seed, clips)
         with_it, without = trial.measured(1.0), trial.measured(0.0)
         between = [_mean(trial.measured(strength, few)) for strength in strengths]
         yield {

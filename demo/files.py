@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import FramewrightError
 from ..temporal.builder import UNetParams
 from ..temporal.motion import MotionParams
+from ..temporal.sparse_control import SparseParams
 from .text import WIDTH
 from .world import FRAMES
 
@@ -21,8 +22,10 @@ UNET = UNetParams(
 )  # fmt: skip
 MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
 CONTROL = replace(UNET, attention_levels=(), middle_attention=False)  # the words stay with the image model
+SPARSE = SparseParams(CONTROL, replace(MOTION, mid_block=False, attentions=1, up_blocks=False))
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 CONTROLS = ("canny", "depth", "pose", "stroke")
+SPARSELY = "sparse"  # the one that is shown some frames
 NEXT = "next"  # the ControlNet that goes on from the frame before
 FOLDER = Path(__file__).parent / "models"
 MOTION_FILES = {"demo": FOLDER / "motion.safetensors", "demo known frames": FOLDER / "known.safetensors"}

@@ -21,6 +21,19 @@ def end_error(track: np.ndarray, frames: np.ndarray) -> float:
     return float("inf") if sight is None else float(_apart(np.array([sight.x, sight.y]), track[-1]))
 
 
+def place_error(track: np.ndarray, frames: np.ndarray) -> float:
+    """Mean pixels from the places of a track [F, 2] to the middle of the shape in each frame.
+
+    Where there is no shape, half the canvas.
+    """
+    seen = [look(frame) for frame in frames]
+    apart = [
+        SIZE / 2 if sight is None else float(_apart(np.array([sight.x, sight.y]), place))
+        for sight, place in zip(seen, track, strict=True)
+    ]
+    return float(np.mean(apart))
+
+
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distances of points [..., 2] on the canvas, whose edges join."""
     return np.hypot(*np.moveaxis((a - b + SIZE / 2) % SIZE - SIZE / 2, -1, 0))

@@ -36,6 +36,7 @@ STEPS = {
     "follow-stroke": 1000,
     "follow-canny": 450,
     "next": 1500,
+    "sparse": 3000,
 }
 
 

@@ -16,8 +16,9 @@ from ..demo.text import WordEncoder
 from ..demo.vae import DOWNSCALE, FrameVAE, SmallVAE
 from ..temporal.control_net import ControlNet
 from ..temporal.parts import Parts
+from ..temporal.sparse_control import SparseControlNet
 from ..temporal.unet import SpaceTimeUNet
-from .control import EmbeddedControlNet, apply_control
+from .control import EmbeddedControlNet, EmbeddedSparseControl, apply_control
 from .folders import current
 from .model import EmbeddedGuider, EmbeddedHandle, EmbeddedModel
 from .progress import report
@@ -70,8 +71,13 @@ class EmbeddedHost:
         words = files.load("text", WordEncoder()).to(self._device)
         return EmbeddedModel(unet, NoiseSchedule("v")), words, vae
 
-    def demo_control(self, name: str) -> EmbeddedControlNet:
+    def demo_control(self, name: str) -> EmbeddedControlNet | EmbeddedSparseControl:
+        if name == files.SPARSELY:
+            return self.sparse_control(files.load(name, SparseControlNet(files.SPARSE)).to(self._device))
         return EmbeddedControlNet(files.load(name, ControlNet(files.CONTROL)).to(self._device), DOWNSCALE)
+
+    def sparse_control(self, net: SparseControlNet) -> EmbeddedSparseControl:
+        return EmbeddedSparseControl(net)
 
     apply_control = staticmethod(apply_control)
 

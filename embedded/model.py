@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..bridge.host import InputPatch, Told
+from ..controls.conditioning import CONCAT
 from ..errors import FramewrightError
 from ..sampling.chunks import in_chunks
 from ..sampling.noise import is_full
@@ -37,7 +38,7 @@ from .sampling import Guider, sample
 from .schedules import NoiseSchedule
 
 WINDOWS_A_CALL = 8
-TOLD = {"pooled_output", "control", "control_apply_to_uncond"}  # what a CONDITIONING may hold here
+TOLD = {"pooled_output", "control", "control_apply_to_uncond", CONCAT}  # what a CONDITIONING may hold here
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ class EmbeddedModel:
         options = {**self.options, "cond_or_uncond": numbers, "sigmas": levels, **told}
         times = self.schedule.timestep(levels).float().repeat(count)
         scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
+        beside = [cond[0][1][CONCAT].to(x) for cond in conds if CONCAT in cond[0][1]]
+        scaled = torch.cat([scaled, torch.cat(beside)], dim=1) if beside else scaled
         with torch.no_grad():
-            added = control and control.residuals(
-                scaled, times, context, float(levels[0]), self.schedule, count
-            )
+            added = control and control.residuals(scaled, times, context, options, self.schedule)
             for reference, unet in self.references:
                 alone = partial(self._pass, reference, unet, levels[:1], context)
                 options = reference.joined(x, options, alone)
@@ -129,16 +130,17 @@ def cut_rows(conds: Sequence[list], frames: Tensor, total: int) -> list[list]:
     """CONDITIONINGs with a row for each of `total` frames, for these frames only; any other as it is."""
     cut: dict[AppliedControl | None, AppliedControl | None] = {None: None}
 
-    def control(more: dict[str, Any]) -> dict[str, Any]:
+    def told(more: dict[str, Any]) -> dict[str, Any]:
         one = more.get("control")
         if one not in cut:
             cut[one] = one.rows(frames.tolist())
+        more = {**more, CONCAT: rows(more[CONCAT])} if CONCAT in more else more
         return more if one is None else {**more, "control": cut[one]}
 
     def rows(given: Tensor) -> Tensor:
         return given.index_select(0, frames.to(given.device)) if given.shape[0] == total else given
 
-    return [[[rows(given), control(more)] for given, more in cond] for cond in conds]
+    return [[[rows(given), told(more)] for given, more in cond] for cond in conds]
 
 
 def _context(cond: list, batch: int) -> Tensor:
@@ -168,6 +170,7 @@ class EmbeddedGuider:
             for rows, more in cond:
                 yield rows
                 yield from more["control"].settings() if more.get("control") else ()
+                yield from (more[CONCAT],) if CONCAT in more else ()
 
     def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "EmbeddedGuider":
         index = torch.tensor(frames)
@@ -197,6 +200,10 @@ class EmbeddedHandle:
 
     def sites(self) -> dict[Site, int]:
         return site_channels(self.model.unet)
+
+    @property
+    def input_channels(self) -> int:
+        return self.model.unet.params.in_channels
 
     def _set(self, key: str, value: Any) -> None:
         self.model = replace(self.model, options={**self.model.options, key: value})

@@ -3,9 +3,11 @@
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..bridge.control import Strengths, control_video
+from ..bridge.concat_maps import concat_maps
+from ..bridge.control import Strengths, control_video, sparse_control
 from ..bridge.host import host
 from ..bridge.pose_guider import guide_poses
+from ..bridge.windows import frame_numbers
 from ..controls.weights import FITS
 from ..temporal.extent import Extent
 from ..temporal.keyed_text import frame_values, layer_values, part_values
@@ -49,6 +51,10 @@ class ApplyControl(io.ComfyNode):
                 io.Mask.Input("mask", optional=True,
                               tooltip="Where it acts, one for all frames or one a frame; fits as maps do."),
                 io.Vae.Input("vae", optional=True, tooltip="For ControlNets that ask for one."),
+                io.String.Input("at_frames", default="", optional=True,
+                                tooltip="Which frame each map belongs to, as '0, 8, 15'; the others go "
+                                "without, and a sparse ControlNet fills them. Empty: as fit says, and for a "
+                                "sparse ControlNet from the first frame to the last."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For a sampler."),
@@ -61,16 +67,71 @@ class ApplyControl(io.ComfyNode):
         cls, positive: list, negative: list, control_net: object, image: Tensor, strength: float,
         start_percent: float, end_percent: float, frames: int = 0, fit: str = "hold",
         frame_strength: str = "", step_strength: str = "", layer_strength: str = "",
-        mask: Tensor | None = None, vae: object = None,
+        mask: Tensor | None = None, vae: object = None, at_frames: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         strengths = Strengths(
             strength, (start_percent, end_percent), frame_values(frame_strength, "frame_strength"),
             part_values(step_strength, "step_strength"), layer_values(layer_strength, "layer_strength"), mask,
         )  # fmt: skip
-        count = frames or len(image)
-        return io.NodeOutput(
-            *control_video([positive, negative], control_net, image, count, fit, strengths, vae)
-        )
+        at, prompts = frame_numbers("at_frames", at_frames) or None, [positive, negative]
+        return io.NodeOutput(*control_video(prompts, control_net, image, frames, fit, strengths, vae, at))
+
+
+class ConcatMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightConcatMaps",
+            display_name="Concatenate Maps",
+            category="Framewright/control",
+            description="Puts maps beside the latents that a model takes, for models whose first convolution "
+            "was widened for them, as DreamPose (Karras et al. 2023) has it.",
+            search_aliases=["dreampose", "channel concat", "pose channels", "noise concat"],
+            inputs=[
+                io.Model.Input("model", tooltip="Trained with such channels; their number is checked."),
+                io.Conditioning.Input("positive", tooltip="Prompt, which gets the maps."),
+                io.Conditioning.Input("negative", tooltip="Prompt, which gets zeros in their place."),
+                io.Latent.Input("latent", tooltip="That is sampled: its frames and size."),
+                io.Image.Input("image", tooltip="Maps, one a frame; the last one stays for further frames."),
+                io.Int.Input("channels", default=2, min=1, max=3, optional=True,
+                             tooltip="The first so many of each map's channels."),
+                io.Int.Input("consecutive", default=5, min=1, max=31, step=2, optional=True,
+                             tooltip="So many maps for each frame, its own in the middle."),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="For a sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="For a sampler."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model: object, positive: list, negative: list, latent: dict, image: Tensor, channels: int = 2,
+        consecutive: int = 5,
+    ) -> io.NodeOutput:  # fmt: skip
+        return io.NodeOutput(*concat_maps(model, positive, negative, latent, image, channels, consecutive))
+
+
+class LoadSparseControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="FramewrightLoadSparseControl",
+            display_name="Load Sparse ControlNet",
+            category="Framewright/control",
+            description="A ControlNet with temporal layers (SparseCtrl, Guo et al. 2023), which is shown "
+            "pictures or sketches at a few frames of a video and leads all others by them.",
+            search_aliases=["sparsectrl", "image to video", "keyframes", "interpolation", "scribble"],
+            inputs=[
+                io.Combo.Input("name", options=list(host().control_files()),
+                               tooltip="A SparseCtrl file, from models/controlnet."),
+            ],
+            outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply Control to Video.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(sparse_control(chosen(host().control_files(), name, "sparse ControlNet")))
 
 
 class ApplyPoseGuider(io.ComfyNode):
@@ -108,4 +169,4 @@ class ApplyPoseGuider(io.ComfyNode):
         return io.NodeOutput(guide_poses(model, path, image, Extent(strength), (start_percent, end_percent)))
 
 
-NODES = [ApplyControl, ApplyPoseGuider]
+NODES = [ApplyControl, LoadSparseControl, ApplyPoseGuider, ConcatMaps]

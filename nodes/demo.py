@@ -63,13 +63,13 @@ class LoadDemoControl(io.ComfyNode):
             display_name="Load Demo Control",
             category="Framewright/demo",
             description="A small ControlNet for the demo model, which puts its shape where edges, depth, a "
-            "skeleton or a stroke say.",
+            "skeleton, a stroke or some frames of the video say.",
             search_aliases=["controlnet", "shapes world", "canny", "depth", "openpose", "stroke"],
             inputs=[
                 io.Combo.Input("control", options=list(DEMO_CONTROLS), default="stroke",
                                tooltip="canny: of Canny at 0.1 and 0.2. depth: near is white. pose: of Draw "
                                "Poses, for stick figures. stroke: of Strokes, through the shape's middle. "
-                               "next: for Sample along Strokes."),
+                               "sparse: of pictures at a few frames. next: for Sample along Strokes."),
             ],
             outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply ControlNet or Apply "
                                           "Control to Video.")],

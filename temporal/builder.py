@@ -24,6 +24,7 @@ class UNetParams:
     transformer_depth: int = 1
     context_dim: int = 768
     head_channels: int = 40
+    num_heads: int | None = None  # of every transformer, where head_channels do not tell
     norm_groups: int = 32
     temporal: TemporalParams | None = None
 
@@ -35,6 +36,10 @@ class UNetParams:
     def embedding(self) -> int:
         """Width of the timestep embedding."""
         return self.model_channels * 4
+
+    def heads(self, channels: int) -> int:
+        """Of a transformer."""
+        return self.num_heads or max(1, channels // self.head_channels)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,6 @@ class Builder:
 
     def _transformer(self, channels: int) -> SpatialTransformer:
         p = self.params
-        heads = max(1, channels // p.head_channels)
         return SpatialTransformer(
-            channels, p.context_dim, heads, p.norm_groups, p.transformer_depth, self.parts
+            channels, p.context_dim, p.heads(channels), p.norm_groups, p.transformer_depth, self.parts
         )

@@ -21,6 +21,7 @@ from .parts import Parts
 from .positions import sinusoidal_positions
 
 _MODULE = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.motion_modules\.(\d+)\.temporal_transformer\.(.+)")
+_ATTENTION = re.compile(r"\.attention_blocks\.(\d)\.to_q\.weight")
 _WITHOUT_TABLE = 64  # positions of a family whose files leave their (sinusoidal) table out
 Module = TypeVar("Module", bound=nn.Module)
 Reader = Callable[[Path], Mapping[str, Tensor]]
@@ -111,7 +112,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
     known = tensors.pop(KNOWN_CONV, None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
-        tensors |= _tables(tensors)
+        tensors |= position_tables(tensors, _WITHOUT_TABLE)
         notes.append(
             f"the file holds no position table; taken for sinusoidal positions of {_WITHOUT_TABLE} frames, "
             "as AnimateLCM was trained with"
@@ -178,13 +179,13 @@ def _foreign(tensors: Mapping[str, Tensor], family: Family | None) -> str:
     return f"holds {len(tensors)} tensors ({held}) and is of no known family; looked for {known}"
 
 
-def _tables(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def position_tables(tensors: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
     """A sinusoidal table for every attention."""
     queries = {key: value for key, value in tensors.items() if key.endswith(".to_q.weight")}
     return {
-        key.removesuffix("to_q.weight") + "pos_encoder.pe": sinusoidal_positions(
-            _WITHOUT_TABLE, value.shape[0]
-        ).to(value)
+        key.removesuffix("to_q.weight") + "pos_encoder.pe": sinusoidal_positions(length, value.shape[0]).to(
+            value
+        )
         for key, value in queries.items()
         if value.ndim == 2
     }
@@ -246,8 +247,14 @@ def motion_params(tensors: Mapping[str, Tensor], name: str) -> MotionParams:
             "in every level"
         )
     channels = tuple(down[level, 0] for level in levels)
+    attentions = {found[1] for key in tensors if (found := _ATTENTION.search(key))}
     params = MotionParams(
-        channels, count, any(key.startswith("mid_block.") for key in tensors), lengths.pop()
+        channels,
+        count,
+        any(key.startswith("mid_block.") for key in tensors),
+        lengths.pop(),
+        attentions=len(attentions),
+        up_blocks=any(group == "up_blocks" for group, _, _ in norms),
     )
     uneven = [one for one in channels if not one or one % params.norm_groups or one % params.heads]
     if uneven:

@@ -58,13 +58,15 @@ class MotionParams:
     positions: int = 32
     heads: int = 8
     norm_groups: int = 32
+    attentions: int = 2  # of each layer
+    up_blocks: bool = True
 
 
 class _Motion(nn.Module):
     def __init__(self, channels: int, params: MotionParams, parts: Parts) -> None:
         super().__init__()
         self.temporal_transformer = TemporalTransformer(
-            channels, params.heads, params.positions, params.norm_groups, parts
+            channels, params.heads, params.positions, params.norm_groups, parts, params.attentions
         )
 
 
@@ -84,7 +86,8 @@ class MotionModel(nn.Module):
         parts = parts or Parts()
         self.params, n = params, params.res_blocks
         self.down_blocks = nn.ModuleList(_Level(c, n, params, parts) for c in params.channels)
-        self.up_blocks = nn.ModuleList(_Level(c, n + 1, params, parts) for c in params.channels[::-1])
+        up = params.channels[::-1] if params.up_blocks else ()
+        self.up_blocks = nn.ModuleList(_Level(c, n + 1, params, parts) for c in up)
         self.mid_block = _Level(params.channels[-1], 1, params, parts) if params.mid_block else None
         self._places = self._site_map()
         # Any: of a submodule the checker knows only that it is one.
@@ -99,7 +102,7 @@ class MotionModel(nn.Module):
         for level in range(len(self.params.channels)):
             for j in range(n):
                 places["input", 1 + level * (n + 1) + j] = f"down_blocks.{level}.motion_modules.{j}"
-            for j in range(n + 1):
+            for j in range(n + 1 if self.params.up_blocks else 0):
                 places["output", level * (n + 1) + j] = f"up_blocks.{level}.motion_modules.{j}"
         if self.mid_block is not None:
             places["middle", 0] = "mid_block.motion_modules.0"

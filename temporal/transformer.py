@@ -199,11 +199,15 @@ class TemporalBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """Residual temporal transformer on [B·F, C, h, w]; a zero `proj_out` leaves the image model as it is."""
 
-    def __init__(self, channels: int, heads: int, positions: int, norm_groups: int, parts: Parts) -> None:
+    def __init__(
+        self, channels: int, heads: int, positions: int, norm_groups: int, parts: Parts, attentions: int = 2
+    ) -> None:
         super().__init__()
         self.norm = parts.group_norm(norm_groups, channels, eps=1e-6)
         self.proj_in = parts.linear(channels, channels)
-        self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, heads, positions, parts)])
+        self.transformer_blocks = nn.ModuleList(
+            [TemporalBlock(channels, heads, positions, parts, attentions)]
+        )
         self.proj_out = parts.linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int, manner: Manner = AS_TRAINED) -> Tensor:

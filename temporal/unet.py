@@ -65,7 +65,7 @@ class SpaceTimeUNet(nn.Module):
 
     def _site(self, channels: int, convs: int, attends: bool, temporal: TemporalParams) -> TemporalSite:
         p = self.params
-        heads = max(1, channels // p.head_channels)
+        heads = p.heads(channels)
         return TemporalSite(channels, convs, attends, heads, p.norm_groups, temporal, self._parts)
 
     def _blocks(self) -> Iterator[tuple[str, int, Any]]:

@@ -178,6 +178,11 @@ def test_controlnets_with_strengths_of_their_own(host: Host) -> None:
     assert len(told) > 25 and not [name for name, value in told.items() if value is False]
 
 
+def test_some_frames_that_lead_all_others(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "sparse_control.py")
+    assert len(told) > 25 and not [name for name, value in told.items() if value is False]
+
+
 def test_a_picture_that_every_frame_reads(host: Host) -> None:
     told = run_in_host(host, Path(__file__).parent / "host_scripts" / "reference.py")
     assert len(told) > 17 and not [name for name, value in told.items() if value is False]

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from framewright.demo import render
+from framewright.demo.hints import middle
 from framewright.demo.judge import judge, score, warp_error, warp_errors
+from framewright.demo.judge_control import place_error
 from framewright.demo.judge_motion import judge_motion
 from framewright.demo.world import SIZE, Scene, Subject, subjects
 
@@ -133,3 +135,11 @@ def test_score_compares_each_part() -> None:
     result = score([(told, one("down")), (replace(told, colour="blue", motion="up"), one("down"))])
     assert (result["colour"], result["shape"], result["motion"]) == (0.5, 1.0, 0.5)
     assert 0 < result["warp_error"] < 0.02
+
+
+def test_the_error_of_a_place_is_that_of_the_shape_s_middle() -> None:
+    scene = Scene.sample(Subject("red", "star", "right", "striped"), np.random.default_rng(1))
+    track = np.stack([middle(scene, at) for at in range(16)])
+    assert place_error(track, render.frames(scene)) < 0.5
+    assert place_error(track + [0, 5], render.frames(scene)) == pytest.approx(5, abs=0.5)
+    assert place_error(track, np.zeros((16, 64, 64, 3), np.float32)) == SIZE / 2

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,10 +234,9 @@ def mirrored(text: str, frame: int, number: int) -> tuple[float, float]:
     return float(xs.min() + xs.max() - body[number, 0]), float(body[number, 1])
 
 
-def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
-    editor: Callable[..., Editor], tmp_path: Path
-) -> None:
-    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+@contextmanager
+def other_renderer(drawn: Editor) -> Iterator[None]:
+    """The page's renderer that draws nodes as elements, while an editor's workflow is open."""
     switch = "app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {})"
     drawn.page.evaluate(switch.format("true"), await_promise=True)
     try:
@@ -244,6 +244,16 @@ def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
         drawn.page.wait(
             f"document.querySelector('.lg-node') && {FIELD}?.getBoundingClientRect().height > 100"
         )
+        yield
+    finally:
+        drawn.page.evaluate(switch.format("false"), await_promise=True)
+
+
+def test_strokes_are_drawn_in_the_page_s_other_renderer_too(
+    editor: Callable[..., Editor], tmp_path: Path
+) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    with other_renderer(drawn):
         drawn.text = NONE
         drawn.drag((10, 10), (40, 30))
         drawn.settle()
@@ -252,5 +262,17 @@ def test_the_page_s_other_renderer_of_nodes_shows_the_editor_too(
         assert near(stroke[0], (10, 10), 3) and near(stroke[-1], (40, 30), 3)
         drawn.press("Undo")
         assert drawn.strokes() == []
-    finally:
-        drawn.page.evaluate(switch.format("false"), await_promise=True)
+
+
+def test_poses_are_edited_in_the_page_s_other_renderer_too(
+    editor: Callable[..., Editor], tmp_path: Path
+) -> None:
+    posed = editor("demo_poses", "FramewrightPoses", "poses", 64)
+    with other_renderer(posed):
+        before = posed.text
+        posed.drag(joint(before, 0, 4), (30, 20))
+        posed.settle()
+        posed.page.screenshot(tmp_path / "vue_pose.png")
+        assert near(joint(posed.text, 0, 4), (30, 20), 3)
+        posed.press("Undo")
+        assert posed.text == before

@@ -17,9 +17,10 @@ from framewright.embedded.sampling import Guider, prepare_noise, sample
 from framewright.embedded.schedules import schedule_sigmas
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
+from framewright.temporal.condition_encoder import ConditionEncoder
 from framewright.temporal.extent import Extent
 from framewright.temporal.parts import Parts
-from framewright.temporal.pose_guider import PoseGuider, load_pose_guider
+from framewright.temporal.pose_guider import load_pose_guider
 from framewright.temporal.slots import NUMBERS
 from safetensors.torch import save_file
 from torch import Tensor
@@ -38,7 +39,7 @@ def random_weights(model: torch.nn.Module, seed: int = 0) -> dict[str, Tensor]:
 def file(tmp_path: Path) -> Path:
     """A guider for the demo's image model, whose latents are a quarter as large as its pictures."""
     path = tmp_path / "guider.safetensors"
-    save_file(random_weights(PoseGuider(64, (8, 12, 16), Parts())), path)
+    save_file(random_weights(ConditionEncoder(64, (8, 12, 16), Parts())), path)
     return path
 
 
@@ -121,7 +122,7 @@ def test_what_does_not_fit_is_one_error(stage: Stage, file: Path, tmp_path: Path
         stage.sampled(stage.guided(file, stage.maps[:, :, :48]))
     with pytest.raises(FramewrightError, match="image: maps with values that are not finite"):
         stage.guided(file, torch.full((1, 64, 64, 3), math.nan))
-    good = random_weights(PoseGuider(8, (4, 6), Parts()))
+    good = random_weights(ConditionEncoder(8, (4, 6), Parts()))
     without = {key: value for key, value in good.items() if key != "conv_in.bias"}
     bad = {
         "none": ({"weight": torch.zeros(3)}, "holds none; expected the weights of conv_in, blocks and"),

@@ -11,10 +11,11 @@ from framewright.demo.fit import Draw, Run
 from framewright.demo.recipes_control import Led, bent, train_control, train_follow
 from framewright.demo.recipes_known import train_known
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion
+from framewright.demo.recipes_sparse import train_sparse
 from framewright.demo.text import WordEncoder
 from framewright.demo.vae import SmallVAE
 from framewright.demo.world import FRAMES, Scene, Subject
-from framewright.temporal.control_net import ControlNet
+from framewright.temporal.control_net import ControlNet, encoder_weights
 from framewright.temporal.families import KNOWN_CONV
 from framewright.temporal.motion import MotionModel
 from framewright.temporal.unet import SpaceTimeUNet
@@ -106,6 +107,17 @@ def test_a_control_is_learned_over_whole_clips_beside_a_motion_module_that_stays
     train_follow(run, control, net, frozen, motion)
     assert changed(before, net.state_dict()) > 0.9
     assert changed(module, motion.state_dict()) == 0
+
+
+def test_frames_that_are_shown_are_learned_beside_a_motion_module_that_stays(
+    run: Run, frozen: Frozen, motion: MotionModel
+) -> None:
+    before = copied(motion)
+    net, record = train_sparse(run, frozen, motion)
+    assert record["steps"] == 2 and changed(before, motion.state_dict()) == 0
+    seen = encoder_weights(frozen.unet.state_dict(), list(net.state_dict()))
+    assert changed(seen, {key: net.state_dict()[key] for key in seen}) > 0.9
+    assert all(bool(net.motion.at(site).proj_out.weight.any()) for site in net.motion.channels)
 
 
 def test_a_shape_is_led_along_a_way_and_spins_on_it() -> None:

@@ -11,14 +11,16 @@ import comfy.controlnet  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.cldm.cldm import ControlNet  # noqa: E402
+from comfy.t2i_adapter.adapter import Adapter  # noqa: E402
+from framewright.bridge.concat_maps import concat_maps  # noqa: E402
 from framewright.bridge.control import Strengths, control_video  # noqa: E402
 from framewright.bridge.host import host  # noqa: E402
 from framewright.bridge.pose_guider import guide_poses  # noqa: E402
 from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
+from framewright.temporal.condition_encoder import ConditionEncoder  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
-from framewright.temporal.pose_guider import PoseGuider  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import CPU, SHAPE, sampled  # noqa: E402
 
@@ -105,7 +107,7 @@ except FramewrightError as error:
     answer["strengths for another number of frames"] = "for 4 frames" in str(error)
 
 # A pose guider, whose file may be a pickle in a host that reads those safely.
-guider = PoseGuider(SHAPE["model_channels"], (4, 6, 8, 10), host().parts())
+guider = ConditionEncoder(SHAPE["model_channels"], (4, 6, 8, 10), host().parts())
 tiny._fill(guider)
 guider.conv_out.weight.data *= 100  # so that it is seen in the result
 folder = Path(tempfile.mkdtemp())
@@ -125,5 +127,55 @@ answer["guided in windows"] = close(
     frames_of(prompts, add_windows(guided(), Windows(4, 2), 0.0, 1.0)), led, 1e-4
 )
 answer["guided in chunks"] = close(frames_of(prompts, run_in_chunks(guided(), 4)), led, 1e-4)
+
+# FollowYourPose's pose encoder is a T2I-Adapter, which the core's own loader reads.
+encoder = Adapter([32, 64, 128, 128], nums_rb=2, cin=192, ksize=1, sk=True, use_conv=False, xl=False)
+tiny._fill(encoder)
+poses, deep = comfy.controlnet.load_t2i_adapter(encoder.state_dict()), tiny.sd15(shape=tiny.FOUR_LEVELS)
+
+
+def posed(maps):
+    return control_video(prompts, poses, maps, FRAMES, "hold", Strengths(1.0))
+
+
+led, other = frames_of(posed(hints), deep), hints.clone()
+other[2] = 0
+changed = (frames_of(posed(other), deep) - led).abs().amax((1, 2, 3))
+answer["an adapter leads"] = not close(led, frames_of(prompts, deep), 1e-3)
+answer["by each frame's own map"] = float(changed[2]) > 1e-3 > 1e-5 > float(changed[[0, 1, 3, 4, 5]].max())
+answer["adapted in windows"] = close(
+    frames_of(posed(hints), add_windows(deep, Windows(4, 2), 0.0, 1.0)), led, 1e-4
+)
+
+# Maps beside the latents, of a model whose first convolution takes 14 channels.
+wide = tiny.sd15(shape={**SHAPE, "in_channels": 14})
+latent = {"samples": torch.zeros(FRAMES, 4, 8, 8)}
+
+
+def beside(maps):
+    return concat_maps(wide, *prompts, latent, maps, 2, 5)
+
+
+shown = frames_of(beside(hints), wide)
+changed = (frames_of(beside(other), wide) - shown).abs().amax((1, 2, 3))
+answer["maps are seen by their frame and its neighbours"] = (
+    float(changed[[5]]) < 1e-5 < float(changed[:5].min())
+)
+answer["concatenated in windows"] = close(
+    frames_of(beside(hints), add_windows(wide, Windows(4, 2), 0.0, 1.0)), shown, 1e-4
+)
+answer["concatenated in chunks"] = close(frames_of(beside(hints), run_in_chunks(wide, 4)), shown, 1e-4)
+first = wide.model.diffusion_model.input_blocks[0][0]
+kept = first.weight.data.clone()
+first.weight.data[:, 4:] = 0
+answer["their weights are those after the latents'"] = not close(frames_of(beside(hints), wide), shown, 1e-3)
+first.weight.data[:] = kept
+try:
+    concat_maps(model, *prompts, latent, hints, 2, 5)
+    answer["a model that takes none"] = False
+except FramewrightError as error:
+    answer["a model that takes none"] = "one that takes 4 channels came, expected one trained with 14" in str(
+        error
+    )
 
 prologue.answer(answer)

@@ -26,16 +26,21 @@ SHAPE = dict(
     num_heads=4, num_head_channels=-1, use_spatial_transformer=True, legacy=False,
 )  # fmt: skip
 
+FOUR_LEVELS = {
+    **SHAPE, "channel_mult": [1, 2, 4, 4], "num_res_blocks": [2] * 4, "transformer_depth": [1] * 6 + [0] * 2,
+    "transformer_depth_output": [1] * 9 + [0] * 3,
+}  # fmt: skip
+
 
 class Config(comfy.supported_models_base.BASE):
     unet_extra_config = {}
     latent_format = comfy.latent_formats.SD15
 
 
-def sd15(dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None):
+def sd15(dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None, shape: dict = SHAPE):
     """A ModelPatcher; `cast` is what the host computes in where that is not the weights' own dtype."""
     torch.manual_seed(0)
-    config = Config({**SHAPE, "dtype": dtype})
+    config = Config({**shape, "dtype": dtype})
     config.set_inference_dtype(dtype, cast)
     base = comfy.model_base.BaseModel(config, device="cpu")
     _fill(base.diffusion_model)

@@ -1,0 +1,85 @@
+"""A sparse ControlNet as ComfyUI's own kind of object, so that it goes where any CONTROL_NET does."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.controlnet
+import comfy.model_management as management
+import comfy.utils
+from torch import Tensor
+
+from ..controls.weights import Residuals
+from ..temporal.sparse_control import SparseControlNet, rows_shown
+
+
+class SparseControl(comfy.controlnet.ControlNet):
+    """Told its frames by `set_frames`; what it makes of its pictures is kept for a render."""
+
+    sparse = True
+
+    def __init__(self, net: SparseControlNet | None) -> None:
+        super().__init__(net, load_device=management.get_torch_device())
+        self._at: tuple[int, ...] = ()
+        self._vae: Any = None
+        self._latent_in: Callable[[Tensor], Tensor] = lambda latents: latents
+        self._features: dict[tuple[int, ...], Tensor] = {}  # by the size of the latents
+
+    @property
+    def sees_latents(self) -> bool:
+        return self.control_model.sees_latents
+
+    @property
+    def at(self) -> tuple[int, ...]:
+        return self._at
+
+    def set_frames(self, at: Sequence[int], vae: Any) -> "SparseControl":
+        """Which frames of the video its pictures are, and the VAE where it sees latents."""
+        self._at, self._vae = tuple(at), vae
+        return self
+
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
+    ) -> Residuals | None:
+        before = None
+        if self.previous_controlnet is not None:
+            before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, options)
+        if self.timestep_range is not None:
+            first, last = self.timestep_range
+            if not last <= t[0] <= first:
+                return before
+        dtype = management.unet_dtype()
+        rows = rows_shown(self._at, len(x_noisy), options)
+        features = self._seen(x_noisy, dtype)[rows.to(x_noisy.device)]
+        context = cond.get("crossattn_controlnet", cond["c_crossattn"])
+        times = self.model_sampling_current.timestep(t)
+        made = self.control_model(features, times.float(), context.to(x_noisy.device, dtype), options)
+        return self.control_merge(made, before, output_dtype=None)
+
+    def _seen(self, x: Tensor, dtype: Any) -> Tensor:
+        size = tuple(x.shape[-2:])
+        if size not in self._features:
+            ratio = self._vae.spacial_compression_encode() if self.sees_latents else self.control_model.ratio
+            height, width = (side * ratio for side in size)
+            shown = comfy.utils.common_upscale(
+                self.cond_hint_original, width, height, self.upscale_algorithm, "center"
+            )
+            if self.sees_latents:
+                used = management.loaded_models(only_currently_used=True)
+                shown = self._latent_in(self._vae.encode(shown.movedim(1, -1)))
+                management.load_models_gpu(used)  # which the VAE may have put off the device
+            self._features[size] = self.control_model.embed(shown.to(x.device, dtype))
+        return self._features[size]
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
+        super().pre_run(model, percent_to_timestep_function)
+        self._latent_in = model.process_latent_in
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self._features.clear()
+
+    def copy(self) -> "SparseControl":
+        one = SparseControl(None)
+        one.control_model, one.control_model_wrapped = self.control_model, self.control_model_wrapped
+        self.copy_to(one)
+        return one.set_frames(self._at, self._vae)

@@ -1,0 +1,36 @@
+"""Maps put beside the latents that a model takes, in whichever host it runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..controls.conditioning import add_concat, consecutive
+from ..errors import FramewrightError
+from .host import host
+
+
+def concat_maps(
+    model: Any, positive: list, negative: list, latent: Mapping, image: Tensor, channels: int, count: int
+) -> tuple[list, list]:
+    """CONDITIONINGs of a MODEL that takes maps beside its latents [F, C, h, w]; the negative with zeros.
+
+    IMAGE [G, H, W, 3]: of each frame's map and its neighbours, `count` together, the first channels.
+    """
+    latents = latent["samples"]
+    frames, own, height, width = latents.shape
+    if count % 2 == 0:
+        raise FramewrightError(f"consecutive: {count} maps came, expected an odd number")
+    taken = host().handle(model).input_channels
+    if taken != own + channels * count:
+        raise FramewrightError(
+            f"model: one that takes {taken} channels came, expected one trained with "
+            f"{own + channels * count}: {own} of latents and {channels} of {count} maps"
+        )
+    if image.shape[-1] < channels:
+        raise FramewrightError(f"channels: {channels} came for maps of {image.shape[-1]}, expected no more")
+    if not torch.isfinite(image).all():
+        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
+    maps = consecutive(image, frames, channels, count, (height, width))
+    return add_concat(positive, maps), add_concat(negative, torch.zeros_like(maps))
