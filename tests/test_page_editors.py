@@ -20,6 +20,13 @@ from framewright.embedded.workflow import parse
 ROOT = Path(__file__).resolve().parent.parent
 NONE = '{"width": 64, "height": 64, "strokes": [], "anchors": []}'
 KEYS = "document.querySelector('.framewright-keys')"
+# The page greets with templates, at a time of its own.
+WITHOUT_DIALOGS = """void (() => {
+    const close = () => document.querySelector("[role=dialog] button[aria-label*=lose]")?.click();
+    close();
+    window.closing ??= new MutationObserver(close);
+    window.closing.observe(document.body, { childList: true, subtree: true });
+})()"""
 FIELD = "document.querySelector('.framewright-drawing canvas')"
 
 
@@ -34,7 +41,7 @@ class Editor:
     def load(self, workflow: dict[str, Any]) -> None:
         page = self.page
         page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
-        page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
+        page.evaluate(WITHOUT_DIALOGS)
         page.evaluate(f"void (window.told = app.graph.nodes.find(node => node.type === '{self.kind}'))")
         page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
         page.wait(f"{FIELD}?.getBoundingClientRect().height > 100")
