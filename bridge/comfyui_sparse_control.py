@@ -19,8 +19,7 @@ class SparseControl(comfy.controlnet.ControlNet):
 
     def __init__(self, net: SparseControlNet | None) -> None:
         super().__init__(net, load_device=management.get_torch_device())
-        self._at: tuple[int, ...] = ()
-        self._vae: Any = None
+        self.at: tuple[int, ...] = ()
         self._latent_in: Callable[[Tensor], Tensor] = lambda latents: latents
         self._features: dict[tuple[int, ...], Tensor] = {}  # by the size of the latents
 
@@ -28,13 +27,9 @@ class SparseControl(comfy.controlnet.ControlNet):
     def sees_latents(self) -> bool:
         return self.control_model.sees_latents
 
-    @property
-    def at(self) -> tuple[int, ...]:
-        return self._at
-
     def set_frames(self, at: Sequence[int], vae: Any) -> "SparseControl":
         """Which frames of the video its pictures are, and the VAE where it sees latents."""
-        self._at, self._vae = tuple(at), vae
+        self.at, self.vae = tuple(at), vae
         return self
 
     def get_control(
@@ -48,7 +43,7 @@ class SparseControl(comfy.controlnet.ControlNet):
             if not last <= t[0] <= first:
                 return before
         dtype = management.unet_dtype()
-        rows = rows_shown(self._at, len(x_noisy), options)
+        rows = rows_shown(self.at, len(x_noisy), options)
         features = self._seen(x_noisy, dtype)[rows.to(x_noisy.device)]
         context = cond.get("crossattn_controlnet", cond["c_crossattn"])
         times = self.model_sampling_current.timestep(t)
@@ -58,14 +53,14 @@ class SparseControl(comfy.controlnet.ControlNet):
     def _seen(self, x: Tensor, dtype: Any) -> Tensor:
         size = tuple(x.shape[-2:])
         if size not in self._features:
-            ratio = self._vae.spacial_compression_encode() if self.sees_latents else self.control_model.ratio
+            ratio = self.vae.spacial_compression_encode() if self.sees_latents else self.control_model.ratio
             height, width = (side * ratio for side in size)
             shown = comfy.utils.common_upscale(
                 self.cond_hint_original, width, height, self.upscale_algorithm, "center"
             )
             if self.sees_latents:
                 used = management.loaded_models(only_currently_used=True)
-                shown = self._latent_in(self._vae.encode(shown.movedim(1, -1)))
+                shown = self._latent_in(self.vae.encode(shown.movedim(1, -1)))
                 management.load_models_gpu(used)  # which the VAE may have put off the device
             self._features[size] = self.control_model.embed(shown.to(x.device, dtype))
         return self._features[size]
@@ -82,4 +77,4 @@ class SparseControl(comfy.controlnet.ControlNet):
         one = SparseControl(None)
         one.control_model, one.control_model_wrapped = self.control_model, self.control_model_wrapped
         self.copy_to(one)
-        return one.set_frames(self._at, self._vae)
+        return one.set_frames(self.at, self.vae)

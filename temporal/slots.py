@@ -32,6 +32,7 @@ POSITIONS = "framewright_positions"  # in transformer_options: each frame's plac
 NUMBERS = (
     "framewright_frame_numbers"  # likewise: which frames of the video a call holds, where not all, [W·F]
 )
+_HOST_WINDOW = "context_window"  # the host's own key, in its own windows
 CHUNK = "framewright_chunk"  # likewise, where a call holds a part of what temporal layers see: a Chunk
 
 
@@ -67,9 +68,18 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
     return frames
 
 
+def numbers_held(options: dict[str, Any]) -> Tensor | None:
+    """Which frames of the video [N] a call holds, where not all: by our windows, else by the host's own."""
+    numbers, window = options.get(NUMBERS), options.get(_HOST_WINDOW)
+    if numbers is not None or window is None:
+        return numbers
+    before = getattr(window, "causal_anchor_index", None)  # a frame more than the window's own
+    return torch.tensor([*([] if before is None else [before]), *window.index_list])
+
+
 def frames_in_call(batch: int, options: dict[str, Any]) -> Tensor:
     """Which frames of the video [N] the rows of one condition are, in a call of that batch."""
-    numbers = options.get(NUMBERS)
+    numbers = numbers_held(options)
     return torch.arange(frame_count(batch, options)) if numbers is None else numbers.cpu()
 
 

@@ -22,7 +22,7 @@ from .key_layouts import animatediff_keys, latent_diffusion_key, strip_prefix
 from .motion import MotionModel, MotionParams
 from .motion_settings import AppliedMotion, MotionSettings
 from .parts import Parts
-from .slots import LAYERS, NUMBERS, Site, frames_in_call, run_layers
+from .slots import LAYERS, Site, frames_in_call, numbers_held, run_layers
 
 WHAT = "sparse ControlNet"
 _HEADS, _POSITIONS, _GROUPS = 8, 32, 32  # what files do not tell, as SparseCtrl was released
@@ -83,7 +83,7 @@ def rows_shown(at: Sequence[int], batch: int, options: dict[str, Any]) -> Tensor
     Raises where the call holds a whole video that ends before one of them.
     """
     numbers = frames_in_call(batch, options).tolist()
-    if NUMBERS not in options and max(at) >= len(numbers):
+    if numbers_held(options) is None and max(at) >= len(numbers):
         raise FramewrightError(
             f"at_frames: a picture at frame {max(at)} came for a video of {len(numbers)} frames, expected "
             f"0 to {len(numbers) - 1}"

@@ -4,6 +4,7 @@ import prologue
 
 prologue.setup()
 
+import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
@@ -108,6 +109,17 @@ answer["in one window"] = close(windowed, full)
 answer["in chunks"] = close(frames_of(controlled(), run_in_chunks(model, 4)), full)
 apart = frames_of(controlled(), add_windows(model, Windows(3, 0, "batched"), 0.0, 1.0))
 answer["windows are videos of their own"] = not close(apart, full, 1e-4)
+handler = theirs.IndexListContextHandler(
+    context_schedule=theirs.get_matching_context_schedule("batched"),
+    fuse_method=theirs.get_matching_fuse_method("flat"), context_length=3, context_overlap=0,
+)  # fmt: skip
+handler.causal_window_fix = False
+cut = model.clone()
+cut.model_options["context_handler"] = handler
+try:
+    answer["in the host's own windows"] = close(frames_of(controlled(), cut), apart)
+except RuntimeError as error:  # 0.3.64 compares noise levels of all steps with those of all frames
+    answer["in the host's own windows"] = str(error)
 ends = comfy.samplers.CFGGuider(model)
 ends.set_conds(*controlled())
 ends.set_cfg(3.0)
