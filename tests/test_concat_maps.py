@@ -9,16 +9,12 @@ from framewright.bridge.concat_maps import concat_maps
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.controls.conditioning import CONCAT, consecutive
 from framewright.demo import files
-from framewright.embedded.core import registry
-from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedGuider, EmbeddedModel
-from framewright.embedded.samplers import euler
-from framewright.embedded.sampling import Guider, prepare_noise, sample
-from framewright.embedded.schedules import NoiseSchedule, schedule_sigmas
+from framewright.embedded.model import EmbeddedModel
+from framewright.embedded.schedules import NoiseSchedule
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
-from framewright.temporal.slots import NUMBERS
 from framewright.temporal.unet import SpaceTimeUNet
+from framewright.tests.stage import Stage
 from torch import Tensor
 
 FRAMES = 6
@@ -33,14 +29,12 @@ def test_each_frame_has_its_own_map_in_the_middle_of_its_neighbours() -> None:
     torch.testing.assert_close(made[4:, :, 1, 1], torch.tensor([[3, 3.1] * 3] * 2))
 
 
-class Stage:
-    """The demo's image model, widened by random weights for 2 channels of 3 maps."""
+class Wide(Stage):
+    """With an image model widened by random weights for 2 channels of 3 maps."""
 
     def __init__(self) -> None:
-        host = EmbeddedHost()
-        registry(host)
-        self.narrow, words, _ = host.demo_model()
-        self.prompts = [[[words.encode([text]), {}]] for text in ("a red circle", "")]
+        super().__init__(FRAMES)
+        self.narrow = self.model
         unet = SpaceTimeUNet(replace(files.UNET, in_channels=10))
         given = self.narrow.unet.state_dict()
         first = "input_blocks.0.0.weight"
@@ -56,34 +50,27 @@ class Stage:
             self.model, *self.prompts, given, self.maps if maps is None else maps, 2, 3
         ))  # fmt: skip
 
-    def sampled(self, conds: list[list], model: EmbeddedModel) -> Tensor:
-        sigmas = schedule_sigmas("karras", model.schedule, 2)
-        noise = prepare_noise(self.latent, 3)
-        return sample(Guider(model, *conds, 3.0), noise, euler, sigmas, self.latent)
-
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
+def stage() -> Wide:
+    return Wide()
 
 
-def test_a_frame_sees_the_maps_about_its_own(stage: Stage) -> None:
-    whole, other = stage.sampled(stage.conds(), stage.model), stage.maps.clone()
+def test_a_frame_sees_the_maps_about_its_own(stage: Wide) -> None:
+    whole, other = stage.under(stage.conds()), stage.maps.clone()
     other[2] = 0
-    changed = (stage.sampled(stage.conds(other), stage.model) - whole).abs().amax((1, 2, 3))
+    changed = (stage.under(stage.conds(other)) - whole).abs().amax((1, 2, 3))
     assert float(changed[[0, 4, 5]].max()) < 1e-4 < 1e-2 < float(changed[1:4].min())
 
 
-def test_the_negative_prompt_sees_zeros(stage: Stage) -> None:
+def test_the_negative_prompt_sees_zeros(stage: Wide) -> None:
     positive, negative = stage.conds()
     assert positive[0][1][CONCAT].any() and not negative[0][1][CONCAT].any()
     none = stage.conds(torch.zeros_like(stage.maps))
-    torch.testing.assert_close(
-        stage.sampled(none, stage.model), stage.sampled(stage.prompts, stage.narrow), atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(stage.under(none), stage.sampled(stage.narrow), atol=1e-4, rtol=0)
 
 
-def test_they_go_through_the_weights_after_the_latents(stage: Stage) -> None:
+def test_they_go_through_the_weights_after_the_latents(stage: Wide) -> None:
     """At one noise level, against the widened convolution by hand."""
     x, level = torch.randn(FRAMES, 4, 16, 16), torch.tensor([3.0])
     conds, seen = stage.conds(), []
@@ -97,20 +84,16 @@ def test_they_go_through_the_weights_after_the_latents(stage: Stage) -> None:
     torch.testing.assert_close(out, F.conv2d(given, first.weight, first.bias, padding=1))
 
 
-def test_windows_chunks_and_parts_of_a_plan(stage: Stage) -> None:
+def test_windows_chunks_and_parts_of_a_plan(stage: Wide) -> None:
     conds = stage.conds()
-    whole = stage.sampled(conds, stage.model)
+    whole = stage.under(conds)
     for model in (add_windows(stage.model, Windows(4, 2), 0.0, 1.0), run_in_chunks(stage.model, 4)):
-        torch.testing.assert_close(stage.sampled(conds, model), whole, atol=1e-4, rtol=0)
-    part = EmbeddedGuider(Guider(stage.model, *conds, 3.0)).part(
-        [1, 4], FRAMES, {NUMBERS: torch.tensor([1, 4])}
-    )
-    sigmas, noise = schedule_sigmas("karras", stage.model.schedule, 2), prepare_noise(stage.latent, 3)
-    made = sample(part.guider, noise[[1, 4]], euler, sigmas, stage.latent[:2])
+        torch.testing.assert_close(stage.under(conds, model), whole, atol=1e-4, rtol=0)
+    made = stage.part([1, 4], stage.model, conds)
     torch.testing.assert_close(made, whole[[1, 4]], atol=1e-4, rtol=0)
 
 
-def test_what_does_not_fit_is_one_error(stage: Stage) -> None:
+def test_what_does_not_fit_is_one_error(stage: Wide) -> None:
     given = stage.prompts, {"samples": stage.latent}
     for settings, message in {
         (2, 5): "one that takes 10 channels came, expected one trained with 14: 4 of latents and 2 of 5 maps",

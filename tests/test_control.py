@@ -7,35 +7,27 @@ import torch
 from framewright.bridge.control import Strengths, control_video
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo import files
-from framewright.embedded.core import registry
-from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedModel
-from framewright.embedded.samplers import euler
-from framewright.embedded.sampling import Guider, prepare_noise, sample
-from framewright.embedded.schedules import schedule_sigmas
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.builder import UNetParams
 from framewright.temporal.control_net import ControlNet, encoder_weights
 from framewright.temporal.unet import SpaceTimeUNet
+from framewright.tests.stage import Stage
 from torch import Tensor
 
-FRAMES, STEPS = 6, 2
+FRAMES = 6
 TINY = UNetParams(
     model_channels=16, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(1,), context_dim=8,
     head_channels=8, norm_groups=4,
 )  # fmt: skip
 
 
-class Scene:
-    """The demo's image model, which sees each frame alone, and prompts and maps for it."""
+class Scene(Stage):
+    """With a map of edges for each frame."""
 
     def __init__(self) -> None:
-        host = EmbeddedHost()
-        registry(host)
-        self.model, words, _ = host.demo_model()
-        self.prompts = [[[words.encode([text]), {}]] for text in ("a red circle", "")]
-        self.net = host.demo_control("canny")
+        super().__init__(FRAMES, cfg=2.0)
+        self.net = self.host.demo_control("canny")
         self.maps = torch.zeros(FRAMES, 64, 64, 3)
         for frame in range(FRAMES):
             self.maps[frame, 20:40, 8 + 4 * frame : 28 + 4 * frame] = 1.0
@@ -46,12 +38,6 @@ class Scene:
         maps = self.maps if maps is None else maps
         return control_video(given or self.prompts, self.net, maps, FRAMES, fit, settings)
 
-    def sampled(self, conds: list, model: EmbeddedModel | None = None) -> Tensor:
-        used = model or self.model
-        latent = torch.zeros(FRAMES, 4, 16, 16)
-        sigmas = schedule_sigmas("karras", used.schedule, STEPS)
-        return sample(Guider(used, *conds, 2.0), prepare_noise(latent, 3), euler, sigmas, latent)
-
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
@@ -60,12 +46,12 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="module")
 def plain(scene: Scene) -> Tensor:
-    return scene.sampled(scene.prompts)
+    return scene.under(scene.prompts)
 
 
 @pytest.fixture(scope="module")
 def full(scene: Scene) -> Tensor:
-    return scene.sampled(scene.controlled())
+    return scene.under(scene.controlled())
 
 
 def apart(a: Tensor, b: Tensor) -> float:
@@ -118,37 +104,37 @@ def test_without_strength_nothing_changes(scene: Scene, plain: Tensor) -> None:
     assert scene.controlled(strength=0.0) == scene.prompts
     for settings in ({"frames": [0.0]}, {"steps": [(0.0, 0.0)]}, {"layers": {"input": 0.0, "middle": 0.0}},
                      {"mask": torch.zeros(64, 64)}):  # fmt: skip
-        assert close(scene.sampled(scene.controlled(**settings)), plain), settings
+        assert close(scene.under(scene.controlled(**settings)), plain), settings
 
 
 def test_all_of_everything_is_full_strength(scene: Scene, full: Tensor) -> None:
     settings = {"frames": [1.0], "steps": [(0.5, 1.0)], "layers": {"input": 1.0}, "mask": torch.ones(1, 8, 8)}
-    assert close(scene.sampled(scene.controlled(**settings)), full)
+    assert close(scene.under(scene.controlled(**settings)), full)
 
 
 def test_a_frame_without_strength_is_as_without_control(scene: Scene, plain: Tensor, full: Tensor) -> None:
-    made = scene.sampled(scene.controlled(frames=[1.0, 0.0, 1.0, 0.0, 0.0, 1.0]))
+    made = scene.under(scene.controlled(frames=[1.0, 0.0, 1.0, 0.0, 0.0, 1.0]))
     for frame, on in enumerate((1, 0, 1, 0, 0, 1)):
         assert close(made[frame], (full if on else plain)[frame])
 
 
 def test_strength_by_frame_is_strength(scene: Scene) -> None:
-    assert close(scene.sampled(scene.controlled(frames=[0.5])), scene.sampled(scene.controlled(strength=0.5)))
+    assert close(scene.under(scene.controlled(frames=[0.5])), scene.under(scene.controlled(strength=0.5)))
 
 
 def test_a_mask_keeps_the_rest_nearer_to_what_it_was(scene: Scene, plain: Tensor, full: Tensor) -> None:
     mask = torch.zeros(FRAMES, 64, 64)
     mask[..., 32:] = 1
-    made = scene.sampled(scene.controlled(mask=mask))
+    made = scene.under(scene.controlled(mask=mask))
     left = (made - plain)[..., :6].abs().mean() / (full - plain)[..., :6].abs().mean()
     right = (made - plain)[..., 10:].abs().mean() / (full - plain)[..., 10:].abs().mean()
     assert left < 0.75 * right
 
 
 def test_it_holds_for_its_part_of_sampling(scene: Scene, plain: Tensor, full: Tensor) -> None:
-    early = scene.sampled(scene.controlled(between=(0.0, 0.3)))
+    early = scene.under(scene.controlled(between=(0.0, 0.3)))
     assert not close(early, plain) and not close(early, full)
-    assert close(scene.sampled(scene.controlled(between=(0.0, 0.0))), plain)
+    assert close(scene.under(scene.controlled(between=(0.0, 0.0))), plain)
     with pytest.raises(FramewrightError, match=r"start_percent: 0.7 came with end_percent 0.2"):
         scene.controlled(between=(0.7, 0.2))
 
@@ -156,41 +142,41 @@ def test_it_holds_for_its_part_of_sampling(scene: Scene, plain: Tensor, full: Te
 def test_fewer_maps_are_held_and_one_is_for_all(scene: Scene) -> None:
     held = torch.cat([scene.maps[:2], scene.maps[1:2].expand(4, -1, -1, -1)])
     assert torch.equal(
-        scene.sampled(scene.controlled(maps=scene.maps[:2])), scene.sampled(scene.controlled(maps=held))
+        scene.under(scene.controlled(maps=scene.maps[:2])), scene.under(scene.controlled(maps=held))
     )
     one = scene.maps[:1]
     assert close(
-        scene.sampled(scene.controlled(maps=one)),
-        scene.sampled(scene.controlled(maps=one.expand(FRAMES, -1, -1, -1))),
+        scene.under(scene.controlled(maps=one)),
+        scene.under(scene.controlled(maps=one.expand(FRAMES, -1, -1, -1))),
     )
 
 
 @pytest.mark.parametrize("settings", [{}, {"frames": [1.0, 0.2]}, {"mask": torch.rand(FRAMES, 9, 9)}])
 def test_windows_and_chunks_give_the_frames_of_all_at_once(scene: Scene, settings: dict) -> None:
     conds = scene.controlled(**settings)
-    whole = scene.sampled(conds)
+    whole = scene.under(conds)
     windowed = add_windows(scene.model, Windows(4, 2), 0.0, 1.0)
-    assert close(scene.sampled(conds, windowed), whole)
-    assert close(scene.sampled(conds, run_in_chunks(scene.model, 4)), whole)
+    assert close(scene.under(conds, windowed), whole)
+    assert close(scene.under(conds, run_in_chunks(scene.model, 4)), whole)
 
 
 def test_several_are_added_in_a_chain(scene: Scene, full: Tensor) -> None:
     two = scene.controlled(scene.controlled(strength=0.4), strength=0.6)
-    assert close(scene.sampled(two), full)
+    assert close(scene.under(two), full)
     off = scene.controlled(scene.controlled(), frames=[0.0])
-    assert close(scene.sampled(off), full), "the one before goes on"
-    assert close(scene.sampled(scene.controlled(scene.controlled(), between=(0.0, 0.0))), full)
+    assert close(scene.under(off), full), "the one before goes on"
+    assert close(scene.under(scene.controlled(scene.controlled(), between=(0.0, 0.0))), full)
 
 
 def test_on_the_positive_prompt_alone(scene: Scene, plain: Tensor, full: Tensor) -> None:
     positive, _ = scene.controlled()
-    made = scene.sampled([positive, scene.prompts[1]])
+    made = scene.under([positive, scene.prompts[1]])
     assert not close(made, plain) and not close(made, full)
 
 
 def test_maps_of_another_shape_are_cut_about_their_middle(scene: Scene, full: Tensor) -> None:
     wide = torch.cat([torch.ones(FRAMES, 64, 32, 3), scene.maps, torch.ones(FRAMES, 64, 32, 3)], 2)
-    assert close(scene.sampled(scene.controlled(maps=wide)), full)
+    assert close(scene.under(scene.controlled(maps=wide)), full)
 
 
 def test_maps_that_are_not_finite_and_strengths_of_another_length_are_errors(scene: Scene) -> None:
@@ -201,4 +187,4 @@ def test_maps_that_are_not_finite_and_strengths_of_another_length_are_errors(sce
     settings = Strengths(1.0, frames=[1.0, 0.5])
     other = control_video(scene.prompts, scene.net, scene.maps, 4, "hold", settings)
     with pytest.raises(FramewrightError, match="strengths or masks for 4 frames.*which has 6"):
-        scene.sampled(other)
+        scene.under(other)

@@ -11,12 +11,7 @@ from framewright.bridge.reference import apply_reference
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo import render
 from framewright.demo.world import Scene, Subject
-from framewright.embedded.core import registry
-from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedGuider, EmbeddedModel
-from framewright.embedded.samplers import euler
-from framewright.embedded.sampling import Guider, prepare_noise, sample
-from framewright.embedded.schedules import schedule_sigmas
+from framewright.embedded.model import EmbeddedModel
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.blocks import TransformerBlock
@@ -25,7 +20,7 @@ from framewright.temporal.parts import Parts, sdpa
 from framewright.temporal.patterns import PATTERNS
 from framewright.temporal.reference import Reference
 from framewright.temporal.self_attention import self_attention_patch
-from framewright.temporal.slots import NUMBERS
+from framewright.tests.stage import Stage
 from torch import Tensor
 
 FRAMES, PLACES, WIDTH = 3, 16, 8
@@ -130,14 +125,11 @@ def test_frames_cut_into_tiles_are_one_error(block: TransformerBlock) -> None:
         read(block, Extent(), {"patches": {"attn1_patch": [tile]}})
 
 
-class Stage:
-    """The demo's image model, a striped picture, and a prompt that says nothing of the ground."""
+class Ground(Stage):
+    """With a striped picture, and a prompt that says nothing of the ground."""
 
     def __init__(self) -> None:
-        host = EmbeddedHost()
-        registry(host)
-        self.host, (self.model, words, self.vae) = host, host.demo_model()
-        self.prompts = [[[words.encode([text]), {}]] for text in ("a blue circle", "")]
+        super().__init__(4, text="a blue circle")
         self.picture = self.of_ground("striped")
 
     def of_ground(self, ground: str) -> dict[str, Tensor]:
@@ -151,34 +143,29 @@ class Stage:
         model = more.pop("model", self.model)
         return apply_reference(model, self.picture, Extent(strength), steps, more.pop("unet", None))
 
-    def sampled(self, model: EmbeddedModel, frames: int = 4, steps: int = 2, conds: Any = None) -> Tensor:
-        latent = torch.zeros(frames, 4, 16, 16)
-        sigmas = schedule_sigmas("karras", model.schedule, steps)
-        return sample(
-            Guider(model, *(conds or self.prompts), 3.0), prepare_noise(latent, 3), euler, sigmas, latent
-        )
-
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
+def stage() -> Ground:
+    return Ground()
 
 
-def unevenness(stage: Stage, latents: Tensor) -> Tensor:
+def unevenness(stage: Ground, latents: Tensor) -> Tensor:
     """How much the ground at the left edge of each picture goes up and down."""
     return stage.vae.decode(latents)[:, :, :4].mean(-1).std(dim=1).mean(-1)
 
 
-def test_the_ground_of_a_video_is_the_pictures(stage: Stage) -> None:
+def test_the_ground_of_a_video_is_the_pictures(stage: Ground) -> None:
     striped, plain = (
-        stage.sampled(apply_reference(stage.model, stage.of_ground(ground), Extent(), (0.0, 1.0)), 6, 8)
+        stage.sampled(
+            apply_reference(stage.model, stage.of_ground(ground), Extent(), (0.0, 1.0)), frames=6, steps=8
+        )
         for ground in ("striped", "plain")
     )
     assert float(unevenness(stage, striped).min()) > 0.1
     assert float(unevenness(stage, striped).mean()) > 2 * float(unevenness(stage, plain).mean())
 
 
-def test_steps_outside_of_its_part_are_as_without_it(stage: Stage) -> None:
+def test_steps_outside_of_its_part_are_as_without_it(stage: Ground) -> None:
     plain = stage.sampled(stage.model)
     assert torch.equal(stage.sampled(stage.referring(0.0)), plain)
     assert torch.equal(stage.sampled(stage.referring(1.0, (1.0, 1.0))), plain)
@@ -186,7 +173,7 @@ def test_steps_outside_of_its_part_are_as_without_it(stage: Stage) -> None:
     assert torch.equal(stage.sampled(stage.model), plain), "the model that came in is left as it was"
 
 
-def test_windows_chunks_and_controlnets(stage: Stage) -> None:
+def test_windows_chunks_and_controlnets(stage: Ground) -> None:
     model = stage.referring()
     whole = stage.sampled(model)
     for parts in (add_windows(model, Windows(3, 1), 0.0, 1.0), run_in_chunks(model, 3)):
@@ -198,23 +185,20 @@ def test_windows_chunks_and_controlnets(stage: Stage) -> None:
     assert not torch.allclose(both, control, atol=1e-2) and not torch.allclose(both, whole, atol=1e-2)
 
 
-def test_a_plan_s_part_of_the_frames_reads_it_too(stage: Stage) -> None:
+def test_a_plan_s_part_of_the_frames_reads_it_too(stage: Ground) -> None:
     model = stage.referring()
-    latent, noise = torch.zeros(4, 4, 16, 16), prepare_noise(torch.zeros(4, 4, 16, 16), 3)
-    sigmas = schedule_sigmas("karras", model.schedule, 2)
-    part = EmbeddedGuider(Guider(model, *stage.prompts, 3.0)).part([1, 3], 4, {NUMBERS: torch.tensor([1, 3])})
-    made = sample(part.guider, noise[[1, 3]], euler, sigmas, latent[[1, 3]])
-    torch.testing.assert_close(made, stage.sampled(model)[[1, 3]], atol=1e-4, rtol=0)
+    whole = stage.sampled(model)
+    torch.testing.assert_close(stage.part([1, 3], model), whole[[1, 3]], atol=1e-4, rtol=0)
 
 
-def test_another_unet_sees_the_picture_clean(stage: Stage) -> None:
+def test_another_unet_sees_the_picture_clean(stage: Ground) -> None:
     own, other = stage.referring(), stage.referring(unet=stage.model)
     assert not torch.allclose(stage.sampled(own), stage.sampled(other), atol=1e-2)
     weaker = replace(stage.model, options={})
     assert torch.equal(stage.sampled(other), stage.sampled(stage.referring(unet=weaker)))
 
 
-def test_two_pictures_are_read(stage: Stage) -> None:
+def test_two_pictures_are_read(stage: Ground) -> None:
     once = stage.sampled(stage.referring())
     twice = stage.sampled(stage.referring(model=stage.referring()))
     assert not torch.allclose(once, twice, atol=1e-3), "weighs more beside a frame's own"
@@ -231,7 +215,7 @@ def test_two_pictures_are_read(stage: Stage) -> None:
     ],
 )
 def test_what_is_no_picture_of_the_videos_size_is_one_error(
-    stage: Stage, latents: Tensor, message: str
+    stage: Ground, latents: Tensor, message: str
 ) -> None:
     with pytest.raises(FramewrightError, match=message):
         stage.sampled(apply_reference(stage.model, {"samples": latents}, Extent(), (0.0, 1.0)))

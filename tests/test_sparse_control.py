@@ -12,17 +12,11 @@ from framewright.bridge.control import Strengths, control_video, sparse_control
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo import files
 from framewright.embedded.control import EmbeddedSparseControl
-from framewright.embedded.core import registry
-from framewright.embedded.host import EmbeddedHost
-from framewright.embedded.model import EmbeddedGuider, EmbeddedModel
-from framewright.embedded.samplers import euler
-from framewright.embedded.sampling import Guider, prepare_noise, sample
-from framewright.embedded.schedules import schedule_sigmas
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.parts import Parts
-from framewright.temporal.slots import NUMBERS
 from framewright.temporal.sparse_control import SparseControlNet, load_sparse_control, rows_shown
+from framewright.tests.stage import Stage
 from framewright.tests.test_motion_diffusers import _PerFrame, randomised
 from safetensors.torch import save_file
 from torch import Tensor
@@ -130,14 +124,11 @@ def test_a_file_with_any_tensor_harmed_is_one_error(tmp_path: Path) -> None:
             load_sparse_control(tmp_path / "harmed.safetensors", Parts())
 
 
-class Stage:
-    """The demo's image model, which sees each frame alone, and a sparse ControlNet of random weights."""
+class Shown(Stage):
+    """With a sparse ControlNet of random weights, and pictures for it."""
 
     def __init__(self) -> None:
-        self.host = EmbeddedHost()
-        registry(self.host)
-        self.model, words, self.vae = self.host.demo_model()
-        self.prompts = [[[words.encode([text]), {}]] for text in ("a red circle", "")]
+        super().__init__(FRAMES)
         torch.manual_seed(4)
         net = randomised(SparseControlNet(files.SPARSE))
         for parameter in (net.controlnet_cond_embedding.weight, *net.motion.parameters()):
@@ -150,25 +141,20 @@ class Stage:
         net = net or self.net
         return control_video(given or self.prompts, net, pictures, frames, "hold", strengths, vae, at)
 
-    def sampled(self, conds: list, model: EmbeddedModel | None = None) -> Tensor:
-        used, latent = model or self.model, torch.zeros(FRAMES, 4, 16, 16)
-        sigmas = schedule_sigmas("karras", used.schedule, 2)
-        return sample(Guider(used, *conds, 3.0), prepare_noise(latent, 3), euler, sigmas, latent)
+
+@pytest.fixture(scope="module")
+def stage() -> Shown:
+    return Shown()
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
+def plain(stage: Shown) -> Tensor:
+    return stage.under(stage.prompts)
 
 
 @pytest.fixture(scope="module")
-def plain(stage: Stage) -> Tensor:
-    return stage.sampled(stage.prompts)
-
-
-@pytest.fixture(scope="module")
-def full(stage: Stage) -> Tensor:
-    return stage.sampled(stage.controlled())
+def full(stage: Shown) -> Tensor:
+    return stage.under(stage.controlled())
 
 
 def apart(a: Tensor, b: Tensor) -> list[float]:
@@ -180,40 +166,40 @@ def close(a: Tensor, b: Tensor) -> bool:
     return max(apart(a, b)) < 1e-4
 
 
-def test_a_picture_reaches_every_frame_through_the_temporal_layers(stage: Stage, full: Tensor) -> None:
+def test_a_picture_reaches_every_frame_through_the_temporal_layers(stage: Shown, full: Tensor) -> None:
     other = stage.pictures.clone()
     other[1] = 0
-    assert min(apart(stage.sampled(stage.controlled(pictures=other)), full)) > 1e-3
+    assert min(apart(stage.under(stage.controlled(pictures=other)), full)) > 1e-3
     still = SparseControlNet(files.SPARSE)
     still.load_state_dict(stage.net.net.state_dict())
     for site in still.motion.channels:
         still.motion.at(site).proj_out.weight.data.zero_()
         still.motion.at(site).proj_out.bias.data.zero_()
     alone = EmbeddedSparseControl(still.eval())
-    pair = (stage.sampled(stage.controlled(net=alone, pictures=one)) for one in (stage.pictures, other))
+    pair = (stage.under(stage.controlled(net=alone, pictures=one)) for one in (stage.pictures, other))
     changed = apart(*pair)
     assert changed[3] > 1e-3 and max(changed[:3] + changed[4:]) < 1e-5
 
 
-def test_what_a_frame_is_shown_matters_and_where(stage: Stage, plain: Tensor, full: Tensor) -> None:
+def test_what_a_frame_is_shown_matters_and_where(stage: Shown, plain: Tensor, full: Tensor) -> None:
     assert min(apart(full, plain)) > 0.1
-    assert not close(stage.sampled(stage.controlled([0, 4])), full)
-    assert close(stage.sampled(stage.controlled([3, 0], pictures=stage.pictures.flip(0))), full)
+    assert not close(stage.under(stage.controlled([0, 4])), full)
+    assert close(stage.under(stage.controlled([3, 0], pictures=stage.pictures.flip(0))), full)
 
 
-def test_without_frames_named_they_lie_from_the_first_to_the_last(stage: Stage) -> None:
-    spread = stage.sampled(stage.controlled(None))
-    assert close(spread, stage.sampled(stage.controlled([0, 4])))
-    first = stage.sampled(stage.controlled(None, frames=0))
-    assert close(first, stage.sampled(stage.controlled([0, 1])))
+def test_without_frames_named_they_lie_from_the_first_to_the_last(stage: Shown) -> None:
+    spread = stage.under(stage.controlled(None))
+    assert close(spread, stage.under(stage.controlled([0, 4])))
+    first = stage.under(stage.controlled(None, frames=0))
+    assert close(first, stage.under(stage.controlled([0, 1])))
 
 
-def test_strengths(stage: Stage, plain: Tensor, full: Tensor) -> None:
+def test_strengths(stage: Shown, plain: Tensor, full: Tensor) -> None:
     assert stage.controlled(strength=0.0) == stage.prompts
-    assert close(stage.sampled(stage.controlled(between=(0.0, 0.0))), plain)
-    one = stage.sampled(stage.controlled(frames=FRAMES, steps=[(0.5, 1.0)], mask=torch.ones(8, 8)))
+    assert close(stage.under(stage.controlled(between=(0.0, 0.0))), plain)
+    one = stage.under(stage.controlled(frames=FRAMES, steps=[(0.5, 1.0)], mask=torch.ones(8, 8)))
     assert close(one, full)
-    some = stage.sampled(control_video(
+    some = stage.under(control_video(
         stage.prompts, stage.net, stage.pictures, FRAMES, "hold", Strengths(1.0, frames=[1, 0, 1, 0, 0]),
         stage.vae, AT,
     ))  # fmt: skip
@@ -221,35 +207,31 @@ def test_strengths(stage: Stage, plain: Tensor, full: Tensor) -> None:
         assert close(some[frame : frame + 1], (full if on else plain)[frame : frame + 1])
 
 
-def test_windows_chunks_and_parts_of_a_plan_know_the_video_s_frames(stage: Stage, full: Tensor) -> None:
+def test_windows_chunks_and_parts_of_a_plan_know_the_video_s_frames(stage: Shown, full: Tensor) -> None:
     conds = stage.controlled()
-    assert close(stage.sampled(conds, run_in_chunks(stage.model, 2)), full)
-    assert close(stage.sampled(conds, add_windows(stage.model, Windows(5, 2), 0.0, 1.0)), full)
+    assert close(stage.under(conds, run_in_chunks(stage.model, 2)), full)
+    assert close(stage.under(conds, add_windows(stage.model, Windows(5, 2), 0.0, 1.0)), full)
     # Of windows that share no frame each is a video of its own, with its own pictures.
-    apart = stage.sampled(conds, add_windows(stage.model, Windows(3, 0, "batched"), 0.0, 1.0))
-    noise, latent = prepare_noise(torch.zeros(FRAMES, 4, 16, 16), 3), torch.zeros(3, 4, 16, 16)
-    sigmas = schedule_sigmas("karras", stage.model.schedule, 2)
-    held = [0, 1, 2]
-    part = EmbeddedGuider(Guider(stage.model, *conds, 3.0)).part(held, FRAMES, {NUMBERS: torch.tensor(held)})
-    assert close(sample(part.guider, noise[held], euler, sigmas, latent), apart[held])
+    apart = stage.under(conds, add_windows(stage.model, Windows(3, 0, "batched"), 0.0, 1.0))
+    assert close(stage.part([0, 1, 2], stage.model, conds), apart[:3])
     assert not close(apart, full)
 
 
-def test_beside_other_control_nets(stage: Stage, full: Tensor) -> None:
+def test_beside_other_control_nets(stage: Shown, full: Tensor) -> None:
     canny = stage.host.demo_control("canny")
     one = stage.controlled(given=stage.controlled(strength=0.4), strength=0.6)
-    assert close(stage.sampled(one), full)
+    assert close(stage.under(one), full)
     both = [
-        stage.sampled(stage.controlled(given=stage.controlled(net=canny))),
-        stage.sampled(stage.controlled(net=canny, given=stage.controlled())),
+        stage.under(stage.controlled(given=stage.controlled(net=canny))),
+        stage.under(stage.controlled(net=canny, given=stage.controlled())),
     ]
     assert close(*both) and not close(both[0], full)
 
 
-def test_other_control_nets_act_at_the_frames_named_alone(stage: Stage, plain: Tensor) -> None:
+def test_other_control_nets_act_at_the_frames_named_alone(stage: Shown, plain: Tensor) -> None:
     canny, every = stage.host.demo_control("canny"), torch.rand(FRAMES, 64, 64, 3)
-    led = stage.sampled(stage.controlled([1, 3], canny, pictures=every[[1, 3]]))
-    whole = stage.sampled(stage.controlled(None, canny, pictures=every))
+    led = stage.under(stage.controlled([1, 3], canny, pictures=every[[1, 3]]))
+    whole = stage.under(stage.controlled(None, canny, pictures=every))
     for frame, on in enumerate((0, 1, 0, 1, 0)):
         assert close(led[frame : frame + 1], (whole if on else plain)[frame : frame + 1])
 
@@ -261,18 +243,18 @@ def test_other_control_nets_act_at_the_frames_named_alone(stage: Stage, plain: T
     ({"at": None, "frames": 1}, "image: 2 pictures came for 1 frames"),
     ({"vae": None}, "vae: none came, expected that of the video"),
 ])  # fmt: skip
-def test_what_does_not_fit_is_one_error(settings: dict, message: str, stage: Stage) -> None:
+def test_what_does_not_fit_is_one_error(settings: dict, message: str, stage: Shown) -> None:
     with pytest.raises(FramewrightError, match=message):
         stage.controlled(**settings)
 
 
-def test_a_picture_after_the_end_is_an_error_when_it_is_sampled(stage: Stage) -> None:
+def test_a_picture_after_the_end_is_an_error_when_it_is_sampled(stage: Shown) -> None:
     with pytest.raises(
         FramewrightError, match="a picture at frame 9 came for a video of 5 frames, expected 0 to 4"
     ):
-        stage.sampled(stage.controlled([0, 9], frames=0))
+        stage.under(stage.controlled([0, 9], frames=0))
 
 
-def test_a_file_becomes_a_control_net_of_the_host(stage: Stage, tmp_path: Path) -> None:
+def test_a_file_becomes_a_control_net_of_the_host(stage: Shown, tmp_path: Path) -> None:
     save_file(theirs(True).state_dict(), tmp_path / "sparse.safetensors")
     assert sparse_control(tmp_path / "sparse.safetensors").sees_latents
