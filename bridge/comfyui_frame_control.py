@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..controls.conditioning import add_control
 from ..controls.weights import ControlWeights, Residuals, part_done
+from ..temporal.slots import host_window
 from .comfyui_sparse_control import SparseControl
 
 
@@ -35,7 +36,9 @@ class FrameControl(comfy.controlnet.ControlBase):
         if made is None:
             return before
         part = part_done(float(t.flatten()[0]), self._sigma_at) if self._sigma_at else 0.0
-        return self.control_merge(self.weights(made, part, batched_number), before, output_dtype=None)
+        held = host_window(options)
+        weights = self.weights if held is None else self.weights.rows(held)
+        return self.control_merge(weights(made, part, batched_number), before, output_dtype=None)
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)
@@ -83,7 +86,8 @@ def apply_control(
     """As the host's own Apply ControlNet does, but for the weights and sparse ControlNets' frames."""
 
     def after(before: Any) -> Any:
-        one = control.copy().set_cond_hint(hints.movedim(-1, 1), strength, between, vae=vae)
+        shown = hints[..., :3].movedim(-1, 1)
+        one = control.copy().set_cond_hint(shown, strength, between, vae=vae)
         one = one.set_frames(at, vae) if isinstance(one, SparseControl) else one
         one = one if weights is None else FrameControl(one, weights)
         return one.set_previous_controlnet(before)

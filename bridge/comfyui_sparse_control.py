@@ -1,4 +1,4 @@
-"""A sparse ControlNet as ComfyUI's own kind of object, so that it goes where any CONTROL_NET does."""
+"""A sparse ControlNet as ComfyUI's own kind of object, beside any other in a chain."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class SparseControl(comfy.controlnet.ControlNet):
     def __init__(self, net: SparseControlNet | None) -> None:
         super().__init__(net, load_device=management.get_torch_device())
         self.at: tuple[int, ...] = ()
-        self._latent_in: Callable[[Tensor], Tensor] = lambda latents: latents
+        self._base: Any = None  # the model that it runs beside, during a render
         self._features: dict[tuple[int, ...], Tensor] = {}  # by the size of the latents
 
     @property
@@ -42,15 +42,14 @@ class SparseControl(comfy.controlnet.ControlNet):
             first, last = self.timestep_range
             if not last <= t[0] <= first:
                 return before
-        dtype = management.unet_dtype()
         rows = rows_shown(self.at, len(x_noisy), options)
-        features = self._seen(x_noisy, dtype)[rows.to(x_noisy.device)]
+        features = self._seen(x_noisy)[rows.to(x_noisy.device)]
         context = cond.get("crossattn_controlnet", cond["c_crossattn"])
         times = self.model_sampling_current.timestep(t)
-        made = self.control_model(features, times.float(), context.to(x_noisy.device, dtype), options)
+        made = self.control_model(features, times.float(), context.to(features), options)
         return self.control_merge(made, before, output_dtype=None)
 
-    def _seen(self, x: Tensor, dtype: Any) -> Tensor:
+    def _seen(self, x: Tensor) -> Tensor:
         size = tuple(x.shape[-2:])
         if size not in self._features:
             ratio = self.vae.spacial_compression_encode() if self.sees_latents else self.control_model.ratio
@@ -60,17 +59,24 @@ class SparseControl(comfy.controlnet.ControlNet):
             )
             if self.sees_latents:
                 used = management.loaded_models(only_currently_used=True)
-                shown = self._latent_in(self.vae.encode(shown.movedim(1, -1)))
+                shown = self._base.process_latent_in(self.vae.encode(shown.movedim(1, -1)))
                 management.load_models_gpu(used)  # which the VAE may have put off the device
-            self._features[size] = self.control_model.embed(shown.to(x.device, dtype))
+            self._features[size] = self.control_model.embed(shown.to(x.device, self._dtype))
         return self._features[size]
+
+    @property
+    def _dtype(self) -> Any:
+        """What the model is computed in."""
+        return self._base.manual_cast_dtype or self._base.get_dtype()
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)
-        self._latent_in = model.process_latent_in
+        self._base = model
+        self._features.clear()
 
     def cleanup(self) -> None:
         super().cleanup()
+        self._base = None
         self._features.clear()
 
     def copy(self) -> "SparseControl":

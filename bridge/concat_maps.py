@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..controls.conditioning import add_concat, consecutive
+from ..controls.conditioning import consecutive, set_concat
 from ..errors import FramewrightError
 from .host import host
 
@@ -19,6 +19,10 @@ def concat_maps(
     IMAGE [G, H, W, 3]: of each frame's map and its neighbours, `count` together, the first channels.
     """
     latents = latent["samples"]
+    if latents.ndim != 4:
+        raise FramewrightError(
+            f"latent: latents of {list(latents.shape)} came, expected [F, C, h, w]: one for each frame"
+        )
     frames, own, height, width = latents.shape
     if count % 2 == 0:
         raise FramewrightError(f"consecutive: {count} maps came, expected an odd number")
@@ -33,4 +37,4 @@ def concat_maps(
     if not torch.isfinite(image).all():
         raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
     maps = consecutive(image, frames, channels, count, (height, width))
-    return add_concat(positive, maps), add_concat(negative, torch.zeros_like(maps))
+    return set_concat(positive, maps), set_concat(negative, torch.zeros_like(maps))

@@ -91,7 +91,7 @@ def control_video(
         shown = _checked(at, len(image), frames)
         frames = frames or max(shown) + 1
         image = image[[shown.index(frame) if frame in shown else 0 for frame in range(frames)]]
-        strengths, fit = strengths.only_at(shown, frames), "hold"
+        strengths = strengths.only_at(shown, frames)
     frames = frames or len(image)
     # One map for all frames stays one: hosts pass it through the hint encoder once.
     hints = image if len(image) == 1 else fit_frames(image, frames, fit)
@@ -101,12 +101,13 @@ def control_video(
 
 
 def _spread(pictures: int, frames: int) -> list[int]:
-    """Frames for as many pictures, from the first to the last; the first ones where no number is known."""
-    if frames and pictures > frames:
+    """Frames for as many pictures, from the first to the last of the video; of a single one the first."""
+    if pictures > max(1, frames):
         raise FramewrightError(
-            f"image: {pictures} pictures came for {frames} frames, expected as many at most"
+            f"image: {pictures} pictures came for a sparse ControlNet with frames {frames} and no at_frames; "
+            "expected the video's number of frames, or at_frames"
         )
-    return fit_rows(frames, pictures, "spread") if frames else list(range(pictures))
+    return [0] if pictures == 1 else fit_rows(frames, pictures, "spread")
 
 
 def _checked(at: Sequence[int], pictures: int, frames: int) -> list[int]:

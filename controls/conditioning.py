@@ -26,13 +26,9 @@ def add_control(conds: Sequence[list], after: Joined) -> list[list]:
     return [[[rows, controlled(more)] for rows, more in cond] for cond in conds]
 
 
-def add_concat(cond: list, channels: Tensor) -> list:
-    """A CONDITIONING with channels [F, C, h, w] beside the latents, after those that it has."""
-
-    def joined(more: dict[str, Any]) -> Tensor:
-        return torch.cat([more[CONCAT], channels], dim=1) if CONCAT in more else channels
-
-    return [[rows, {**more, CONCAT: joined(more)}] for rows, more in cond]
+def set_concat(cond: list, channels: Tensor) -> list:
+    """A CONDITIONING with channels [F, C, h, w] beside the latents, in place of any that it has."""
+    return [[rows, {**more, CONCAT: channels}] for rows, more in cond]
 
 
 def consecutive(maps: Tensor, frames: int, channels: int, count: int, size: tuple[int, int]) -> Tensor:

@@ -97,14 +97,13 @@ class EmbeddedModel:
         options = {**self.options, "cond_or_uncond": numbers, "sigmas": levels, **told}
         times = self.schedule.timestep(levels).float().repeat(count)
         scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
-        beside = [cond[0][1][CONCAT].to(x) for cond in conds if CONCAT in cond[0][1]]
-        scaled = torch.cat([scaled, torch.cat(beside)], dim=1) if beside else scaled
         with torch.no_grad():
             added = control and control.residuals(scaled, times, context, options, self.schedule)
             for reference, unet in self.references:
                 alone = partial(self._pass, reference, unet, levels[:1], context)
                 options = reference.joined(x, options, alone)
-            outputs = self.unet(scaled, times, context, control=added, transformer_options=options)
+            taken = torch.cat([scaled, *_beside(conds, scaled)], dim=1)
+            outputs = self.unet(taken, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 
     def _pass(
@@ -120,6 +119,19 @@ class EmbeddedModel:
         scaled = self.schedule.calculate_input(level, picture)
         times = self.schedule.timestep(level).float()
         (unet or self.unet)(scaled, times, context, transformer_options=told)
+
+
+def _beside(conds: list[list], x: Tensor) -> list[Tensor]:
+    """What goes beside the latents x of all conditions, or nothing."""
+    held = [cond[0][1].get(CONCAT) for cond in conds]
+    if all(one is None for one in held):
+        return []
+    if any(one is None for one in held):
+        raise FramewrightError(
+            "conditioning: one prompt with maps beside the latents and one without came, expected both "
+            "outputs of Concatenate Maps"
+        )
+    return [torch.cat(held).to(x)]
 
 
 def _control_of(cond: list) -> AppliedControl | None:

@@ -54,7 +54,7 @@ class ApplyControl(io.ComfyNode):
                 io.String.Input("at_frames", default="", optional=True,
                                 tooltip="Which frame each map belongs to, as '0, 8, 15'; the others go "
                                 "without, and a sparse ControlNet fills them. Empty: as fit says, and for a "
-                                "sparse ControlNet from the first frame to the last."),
+                                "sparse ControlNet from the first to the last of frames."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For a sampler."),

@@ -71,8 +71,8 @@ class LoadDemoControl(io.ComfyNode):
                                "Poses, for stick figures. stroke: of Strokes, through the shape's middle. "
                                "sparse: of pictures at a few frames. next: for Sample along Strokes."),
             ],
-            outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply ControlNet or Apply "
-                                          "Control to Video.")],
+            outputs=[io.ControlNet.Output(display_name="CONTROL_NET", tooltip="For Apply Control to Video; "
+                                          "all but sparse for Apply ControlNet too.")],
         )  # fmt: skip
 
     @classmethod

@@ -192,7 +192,7 @@ def position_tables(tensors: Mapping[str, Tensor], length: int) -> dict[str, Ten
 
 
 def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionModel:
-    params = motion_params(tensors, name)
+    params = replace(motion_params(tensors, name), attentions=2, up_blocks=True)  # or the file is cut
     check_keys(name, MotionModel(params, replace(parts, device="meta")).state_dict(), tensors)
     return fill(MotionModel(params, parts), tensors)
 

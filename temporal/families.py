@@ -57,7 +57,7 @@ NOT_MOTION = (
     Family("SparseCtrl", "input_hint_block, motion_modules",
            lambda tensors: _has("motion_modules")(tensors) and (
                _has("input_hint_block")(tensors) or _has("controlnet_cond_embedding")(tensors)),
-           "Load Sparse ControlNet takes it"),
+           "Load Sparse ControlNet takes it in its released layout"),
     Family("Stable Video Diffusion", "time_stack, time_mixer.mix_factor", _has("time_stack", "mix_factor"),
            "the core's Image Only Checkpoint Loader takes it"),
     Family("VideoCrafter", "temopral_conv, init_attn", _has("temopral_conv", "init_attn"),

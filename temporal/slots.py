@@ -4,7 +4,7 @@ Nothing is remembered on a module. The layers themselves and all that they need 
 `transformer_options`, so that two graphs over one model never disturb each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -68,13 +68,21 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
     return frames
 
 
-def numbers_held(options: dict[str, Any]) -> Tensor | None:
-    """Which frames of the video [N] a call holds, where not all: by our windows, else by the host's own."""
-    numbers, window = options.get(NUMBERS), options.get(_HOST_WINDOW)
-    if numbers is not None or window is None:
-        return numbers
+def host_window(options: Mapping[str, Any]) -> list[int] | None:
+    """Which of the frames that are sampled a call holds, in a window of the host's own."""
+    window = options.get(_HOST_WINDOW)
+    if window is None:
+        return None
     before = getattr(window, "causal_anchor_index", None)  # a frame more than the window's own
-    return torch.tensor([*([] if before is None else [before]), *window.index_list])
+    return [*([] if before is None else [before]), *window.index_list]
+
+
+def numbers_held(options: Mapping[str, Any]) -> Tensor | None:
+    """Which frames of the video [N] a call holds, where not all: by our windows, plans or the host's own."""
+    numbers, held = options.get(NUMBERS), host_window(options)
+    if held is None:
+        return numbers
+    return torch.tensor(held) if numbers is None else numbers.cpu()[held]
 
 
 def frames_in_call(batch: int, options: dict[str, Any]) -> Tensor:

@@ -22,7 +22,7 @@ from .key_layouts import animatediff_keys, latent_diffusion_key, strip_prefix
 from .motion import MotionModel, MotionParams
 from .motion_settings import AppliedMotion, MotionSettings
 from .parts import Parts
-from .slots import LAYERS, Site, frames_in_call, numbers_held, run_layers
+from .slots import CHUNK, LAYERS, Site, frame_count, frames_in_call, numbers_held, run_layers
 
 WHAT = "sparse ControlNet"
 _HEADS, _POSITIONS, _GROUPS = 8, 32, 32  # what files do not tell, as SparseCtrl was released
@@ -59,6 +59,12 @@ class SparseControlNet(ControlEncoder):
 
     def embed(self, shown: Tensor) -> Tensor:
         """Pictures [G, 3, H, W] in 0..1, or latents, to features [G + 1, C, h, w]: the last of none."""
+        taken = self.params.in_channels if self.sees_latents else 3
+        if shown.shape[1] != taken:
+            raise FramewrightError(
+                f"{WHAT}: latents or pictures of {shown.shape[1]} channels came, expected {taken}: the VAE "
+                "and base model that it was made for"
+            )
         given = torch.cat([shown, torch.ones_like(shown[:, :1])], dim=1)
         parts = torch.cat([given, torch.zeros_like(given[:1])]).split(_PICTURES_AT_ONCE)
         return torch.cat([self.controlnet_cond_embedding(part) for part in parts])
@@ -67,6 +73,7 @@ class SparseControlNet(ControlEncoder):
         self, features: Tensor, timesteps: Tensor, context: Tensor, options: dict[str, Any]
     ) -> dict[str, list[Tensor]]:
         """Residuals by place, of what `embed` gave for each frame [B·F, C, h, w]."""
+        self._check(len(features), context, options)
         emb = self.embedding(timesteps, features.dtype)
         silence = features.new_zeros(1, self.params.in_channels, *features.shape[-2:])
         own = {**options, LAYERS: (self._layers,)}
@@ -76,12 +83,31 @@ class SparseControlNet(ControlEncoder):
 
         return self.residuals(self.input_blocks[0](silence) + features, emb, context, moved)
 
+    def _check(self, batch: int, context: Tensor, options: dict[str, Any]) -> None:
+        attends = self.params.middle_attention or self.params.attention_levels
+        if attends and context.shape[-1] != self.params.context_dim:
+            raise FramewrightError(
+                f"{WHAT}: prompts of {context.shape[-1]} channels came, expected {self.params.context_dim}: "
+                "the base model that it was made for"
+            )
+        chunk = options.get(CHUNK)
+        frames = frame_count(batch, options) if chunk is None else len(chunk.numbers)
+        if frames > self.motion.length:
+            raise FramewrightError(
+                f"frames: {frames} frames came, the {WHAT} has positions for {self.motion.length}; add "
+                "Context Windows before the sampler"
+            )
+
 
 def rows_shown(at: Sequence[int], batch: int, options: dict[str, Any]) -> Tensor:
     """Which row of `embed`'s features each row of a call's batch is shown, for pictures at these frames.
 
-    Raises where the call holds a whole video that ends before one of them.
+    Raises where there is none, or the call holds a whole video that ends before one of them.
     """
+    if not at:
+        raise FramewrightError(
+            f"at_frames: none came; a {WHAT} has to be told them, by Apply Control to Video"
+        )
     numbers = frames_in_call(batch, options).tolist()
     if numbers_held(options) is None and max(at) >= len(numbers):
         raise FramewrightError(
@@ -104,7 +130,7 @@ def load_sparse_control(path: Path, parts: Parts, read_pickle: Reader | None = N
     if not motion or not shown or "conv_in.weight" not in tensors:
         raise FramewrightError(
             f"{WHAT}: {path.name} holds none; expected {_EMBEDDING[:-1]}, conv_in and motion_modules among "
-            f"its keys, as in SparseCtrl's files{_instead(tensors)}"
+            f"its keys, as in SparseCtrl's files{'' if motion else _instead(tensors)}"
         )
     if not any(key.endswith("pos_encoder.pe") for key in motion):
         motion |= position_tables(motion, _POSITIONS)

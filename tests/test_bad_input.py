@@ -102,6 +102,10 @@ def _without(prefix: str) -> Callable[[Path], None]:
     return lambda path: save_file({k: v for k, v in _motion().items() if not k.startswith(prefix)}, path)
 
 
+def _without_part(part: str) -> Callable[[Path], None]:
+    return lambda path: save_file({k: v for k, v in _motion().items() if part not in k}, path)
+
+
 def _not_finite(path: Path) -> None:
     tensors = _motion()
     next(iter(tensors.values())).view(-1)[0] = np.nan
@@ -128,6 +132,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a zip of pickles": (_pickled, "is a pickle"),
     "a bare pickle": (_old_pickle, "is a pickle"),
     "a level missing": (_without("down_blocks.1"), r"down_blocks \[0, 2\], expected every level from 0"),
+    "every up block missing": (_without("up_blocks"), "lacks [0-9]+ keys of its kind"),
+    "every second attention missing": (_without_part("attention_blocks.1"), "lacks [0-9]+ keys"),
     "a block missing": (_without("up_blocks.1.motion_modules.0"), "lacks 2[0-9] keys"),
     "a position table missing": (
         _without("down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from framewright.bridge.concat_maps import concat_maps
+from framewright.bridge.control import Strengths, control_video
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.controls.conditioning import CONCAT, consecutive
 from framewright.demo import files
@@ -93,6 +94,18 @@ def test_windows_chunks_and_parts_of_a_plan(stage: Wide) -> None:
     torch.testing.assert_close(made, whole[[1, 4]], atol=1e-4, rtol=0)
 
 
+def test_a_control_net_sees_the_latents_alone(stage: Wide) -> None:
+    canny = stage.host.demo_control("canny")
+    led = control_video(stage.conds(), canny, stage.maps, FRAMES, "hold", Strengths(1.0))
+    assert not torch.allclose(stage.under(led), stage.under(stage.conds()), atol=1e-2)
+
+
+def test_maps_come_in_place_of_those_before(stage: Wide) -> None:
+    given = {"samples": stage.latent}
+    again = list(concat_maps(stage.model, *stage.conds(), given, stage.maps.flip(0), 2, 3))
+    torch.testing.assert_close(stage.under(again), stage.under(stage.conds(stage.maps.flip(0))))
+
+
 def test_what_does_not_fit_is_one_error(stage: Wide) -> None:
     given = stage.prompts, {"samples": stage.latent}
     for settings, message in {
@@ -105,5 +118,10 @@ def test_what_does_not_fit_is_one_error(stage: Wide) -> None:
         concat_maps(stage.narrow, *given[0], given[1], stage.maps, 2, 3)
     with pytest.raises(FramewrightError, match="channels: 2 came for maps of 1"):
         concat_maps(stage.model, *given[0], given[1], stage.maps[..., :1], 2, 3)
+    with pytest.raises(FramewrightError, match="one prompt with maps beside the latents and one without"):
+        stage.under([stage.conds()[0], stage.prompts[1]])
+    with pytest.raises(FramewrightError, match=r"latent: latents of \[1, 4, 6, 16, 16\] came"):
+        video = {"samples": torch.zeros(1, 4, 6, 16, 16)}
+        concat_maps(stage.model, *given[0], video, stage.maps, 2, 3)
     with pytest.raises(FramewrightError, match="image: maps with values that are not finite"):
         concat_maps(stage.model, *given[0], given[1], stage.maps * torch.nan, 2, 3)

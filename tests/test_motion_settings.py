@@ -221,4 +221,5 @@ def test_frames_in_a_window_of_the_host_s_own_are_known() -> None:
     assert frames_in_call(6, {"context_window": window, "cond_or_uncond": [0, 1]}).tolist() == [4, 5, 6]
     window.causal_anchor_index = 3
     assert frames_in_call(8, {"context_window": window, "cond_or_uncond": [0, 1]}).tolist() == [3, 4, 5, 6]
-    assert frames_in_call(2, {"context_window": window, NUMBERS: torch.tensor([9, 1])}).tolist() == [9, 1]
+    part = {"context_window": window, NUMBERS: torch.arange(16, 32)}  # of a plan
+    assert frames_in_call(4, part).tolist() == [19, 20, 21, 22]

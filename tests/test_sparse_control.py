@@ -1,6 +1,7 @@
 """Sparse ControlNets: diffusers' numbers, and some frames that lead all others."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from framewright.embedded.control import EmbeddedSparseControl
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.parts import Parts
-from framewright.temporal.sparse_control import SparseControlNet, load_sparse_control, rows_shown
+from framewright.temporal.sparse_control import (
+    SparseControlNet,
+    SparseParams,
+    load_sparse_control,
+    rows_shown,
+)
 from framewright.tests.stage import Stage
 from framewright.tests.test_motion_diffusers import _PerFrame, randomised
 from safetensors.torch import save_file
@@ -190,8 +196,9 @@ def test_what_a_frame_is_shown_matters_and_where(stage: Shown, plain: Tensor, fu
 def test_without_frames_named_they_lie_from_the_first_to_the_last(stage: Shown) -> None:
     spread = stage.under(stage.controlled(None))
     assert close(spread, stage.under(stage.controlled([0, 4])))
-    first = stage.under(stage.controlled(None, frames=0))
-    assert close(first, stage.under(stage.controlled([0, 1])))
+    one = {"pictures": stage.pictures[:1]}
+    first = stage.under(stage.controlled(None, frames=0, **one))
+    assert close(first, stage.under(stage.controlled([0], **one)))
 
 
 def test_strengths(stage: Shown, plain: Tensor, full: Tensor) -> None:
@@ -240,7 +247,8 @@ def test_other_control_nets_act_at_the_frames_named_alone(stage: Shown, plain: T
     ({"at": [0]}, "at_frames: 0 came for 2 pictures, expected as many different frames from 0 to 4"),
     ({"at": [2, 2]}, "at_frames: 2, 2 came for 2 pictures, expected as many different"),
     ({"at": [0, 9]}, "at_frames: 0, 9 came for 2 pictures, .* from 0 to 4"),
-    ({"at": None, "frames": 1}, "image: 2 pictures came for 1 frames"),
+    ({"at": None, "frames": 1}, "image: 2 pictures came for a sparse ControlNet with frames 1 and no at"),
+    ({"at": None, "frames": 0}, "image: 2 pictures came for a sparse ControlNet with frames 0 and no at"),
     ({"vae": None}, "vae: none came, expected that of the video"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_one_error(settings: dict, message: str, stage: Shown) -> None:
@@ -253,6 +261,21 @@ def test_a_picture_after_the_end_is_an_error_when_it_is_sampled(stage: Shown) ->
         FramewrightError, match="a picture at frame 9 came for a video of 5 frames, expected 0 to 4"
     ):
         stage.under(stage.controlled([0, 9], frames=0))
+
+
+def test_what_a_net_was_not_made_for_is_one_error() -> None:
+    net = SparseControlNet(
+        SparseParams(replace(files.SPARSE.unet, attention_levels=(1,)), files.SPARSE.motion)
+    )
+    features, times = torch.zeros(2, 64, 16, 16), torch.zeros(2)
+    with pytest.raises(FramewrightError, match="prompts of 9 channels came, expected 64"):
+        net(features, times, torch.zeros(2, 3, 9), {})
+    with pytest.raises(FramewrightError, match="17 frames came, the sparse ControlNet has positions for 16"):
+        net(features[:1].expand(17, -1, -1, -1), times, torch.zeros(17, 3, 64), {})
+    with pytest.raises(FramewrightError, match="pictures of 16 channels came, expected 4: the VAE"):
+        net.embed(torch.zeros(1, 16, 16, 16))
+    with pytest.raises(FramewrightError, match="at_frames: none came; .* by Apply Control to Video"):
+        rows_shown((), 2, {})
 
 
 def test_a_file_becomes_a_control_net_of_the_host(stage: Shown, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from framewright.temporal.slots import NUMBERS  # noqa: E402
 from framewright.temporal.sparse_control import SparseControlNet, SparseParams, rows_shown  # noqa: E402
 from tiny import CPU, SHAPE, sampled  # noqa: E402
 
+from nodes import ControlNetApplyAdvanced  # noqa: E402
+
 FRAMES, SMALL, AT = 6, {"steps": 3, "size": 8}, [0, 4]
 answer: dict[str, object] = {}
 
@@ -118,6 +120,11 @@ cut = model.clone()
 cut.model_options["context_handler"] = handler
 try:
     answer["in the host's own windows"] = close(frames_of(controlled(), cut), apart)
+    weak = {"frames": [1.0, 0.5, 0.0, 0.7, 1.0, 0.2]}
+    answer["strengths in the host's own windows"] = close(
+        frames_of(controlled(**weak), cut),
+        frames_of(controlled(**weak), add_windows(model, Windows(3, 0, "batched"), 0.0, 1.0)),
+    )
 except RuntimeError as error:  # 0.3.64 compares noise levels of all steps with those of all frames
     answer["in the host's own windows"] = str(error)
 ends = comfy.samplers.CFGGuider(model)
@@ -180,6 +187,9 @@ for name, call, message in (
     ("a picture after the end",
      lambda: frames_of(control_video(prompts, control, pictures, 0, "hold", Strengths(1.0), vae, [0, 7])),
      "at frame 7 came for a video of 6"),
+    ("through the core's own node",
+     lambda: frames_of(ControlNetApplyAdvanced().apply_controlnet(*prompts, control, pictures, 1.0, 0, 1)),
+     "at_frames: none came"),
 ):  # fmt: skip
     try:
         call()
