@@ -107,6 +107,7 @@ def graph() -> dict[str, Any]:
         "BasicScheduler.steps=2",
         "CFGGuider.cfg=1",
         "FramewrightLoadMotionModule.name=demo",
+        "FramewrightSampleLongVideo.segments_at_once=1",
     ]
     return set_inputs(prompt, changes, info)
 
