@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..controls.conditioning import add_control
 from ..controls.weights import ControlWeights, Residuals, part_done
-from ..temporal.slots import host_window
+from .comfyui_host_windows import host_window
 from .comfyui_sparse_control import SparseControl
 
 

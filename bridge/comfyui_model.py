@@ -31,6 +31,7 @@ from ..temporal.slots import (
     transformer_sites,
 )
 from ..temporal.unet import SpaceTimeUNet
+from .comfyui_host_windows import numbered
 from .comfyui_windows import Manner, WindowHandler
 from .host import InputPatch
 
@@ -55,6 +56,13 @@ class _Shared:
         return self
 
 
+class _Numbered(_Shared):
+    """Called with transformer_options, which it gets with the numbers of the call's frames."""
+
+    def __call__(self, *given: Any) -> Tensor:
+        return self._called(*(numbered(one) if isinstance(one, dict) else one for one in given))
+
+
 class ComfyModel:
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -75,8 +83,7 @@ class ComfyModel:
 
     @property
     def input_channels(self) -> int:
-        own = isinstance(self._unet, SpaceTimeUNet)
-        return self._unet.params.in_channels if own else getattr(self._unet, "in_channels", 0)
+        return self._unet.input_blocks[0][0].in_channels
 
     def sigma_at(self, percent: float) -> float:
         return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
@@ -91,7 +98,7 @@ class ComfyModel:
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         earlier = {where: len(self._options.get(where, ())) for where in PLACES}
         for where in places:
-            self._options[where] = (*self._options.get(where, ()), _Shared(layers))
+            self._options[where] = (*self._options.get(where, ()), _Numbered(layers))
         self.model.set_additional_models(f"{KEY}_{sum(earlier.values())}", list(weights))
         if isinstance(self._unet, SpaceTimeUNet):
             return
@@ -107,7 +114,7 @@ class ComfyModel:
         self.model.set_injections(f"{KEY}_norms", [PatcherInjection(_hook, _unhook)])
 
     def add_input_patch(self, patch: InputPatch) -> None:
-        self.model.set_model_input_block_patch(_Shared(patch))
+        self.model.set_model_input_block_patch(_Numbered(patch))
 
     def latent_in(self, latents: Tensor) -> Tensor:
         return self.model.model.process_latent_in(latents)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..controls.weights import Residuals
 from ..temporal.sparse_control import SparseControlNet, rows_shown
+from .comfyui_host_windows import numbered
 
 
 class SparseControl(comfy.controlnet.ControlNet):
@@ -42,6 +43,7 @@ class SparseControl(comfy.controlnet.ControlNet):
             first, last = self.timestep_range
             if not last <= t[0] <= first:
                 return before
+        options = numbered(options)
         rows = rows_shown(self.at, len(x_noisy), options)
         features = self._seen(x_noisy)[rows.to(x_noisy.device)]
         context = cond.get("crossattn_controlnet", cond["c_crossattn"])

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..controls.conditioning import consecutive, set_concat
 from ..errors import FramewrightError
 from .host import host
+from .pictures import check_maps
 
 
 def concat_maps(
@@ -34,7 +35,6 @@ def concat_maps(
         )
     if image.shape[-1] < channels:
         raise FramewrightError(f"channels: {channels} came for maps of {image.shape[-1]}, expected no more")
-    if not torch.isfinite(image).all():
-        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
+    check_maps(image)
     maps = consecutive(image, frames, channels, count, (height, width))
     return set_concat(positive, maps), set_concat(negative, torch.zeros_like(maps))

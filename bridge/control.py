@@ -13,6 +13,7 @@ from ..demo.files import CONTROLS, NEXT, SPARSELY
 from ..errors import FramewrightError
 from ..temporal.sparse_control import load_sparse_control
 from .host import host
+from .pictures import check_maps
 
 DEMO_CONTROLS = (*CONTROLS, SPARSELY, NEXT)
 
@@ -67,8 +68,7 @@ def control_video(
     `at`: the frames that the maps belong to, where others go without. `frames`: 0 for as many as there are
     maps, or as `at` reaches to.
     """
-    if not torch.isfinite(image).all():
-        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
+    check_maps(image)
     start, end = strengths.between
     if start > end:
         raise FramewrightError(
@@ -76,28 +76,26 @@ def control_video(
         )
     if strengths.strength == 0:
         return list(conds)
-    if getattr(control, "sparse", False):
-        if control.sees_latents and vae is None:
-            raise FramewrightError(
-                "vae: none came, expected that of the video: this sparse ControlNet is shown latents"
-            )
-        shown = _spread(len(image), frames) if at is None else _checked(at, len(image), frames)
-        frames = frames or max(shown) + 1
-        return host().apply_control(
-            conds, control, image, strengths.strength, strengths.between, strengths.weights(frames, fit), vae,
-            shown,
-        )  # fmt: skip
+    sparse = getattr(control, "sparse", False)
+    if sparse and control.sees_latents and vae is None:
+        raise FramewrightError(
+            "vae: none came, expected that of the video: this sparse ControlNet is shown latents"
+        )
+    shown: Sequence[int] = ()
     if at is not None:
         shown = _checked(at, len(image), frames)
-        frames = frames or max(shown) + 1
+    elif sparse:
+        shown = _spread(len(image), frames)
+    frames = frames or (max(shown) + 1 if shown else len(image))
+    if shown and not sparse:
         image = image[[shown.index(frame) if frame in shown else 0 for frame in range(frames)]]
-        strengths = strengths.only_at(shown, frames)
-    frames = frames or len(image)
+        strengths, shown = strengths.only_at(shown, frames), ()
     # One map for all frames stays one: hosts pass it through the hint encoder once.
-    hints = image if len(image) == 1 else fit_frames(image, frames, fit)
+    hints = image if shown or len(image) == 1 else fit_frames(image, frames, fit)
     return host().apply_control(
-        conds, control, hints, strengths.strength, strengths.between, strengths.weights(frames, fit), vae
-    )
+        conds, control, hints, strengths.strength, strengths.between, strengths.weights(frames, fit), vae,
+        shown,
+    )  # fmt: skip
 
 
 def _spread(pictures: int, frames: int) -> list[int]:

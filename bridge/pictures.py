@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import FramewrightError
+
 
 def image(picture: np.ndarray) -> Tensor:
     """A picture [H, W, 3] as an IMAGE of one frame."""
@@ -13,3 +15,9 @@ def image(picture: np.ndarray) -> Tensor:
 def frames_of(images: Tensor) -> np.ndarray:
     """An IMAGE's frames as float32 [F, H, W, 3]."""
     return images[..., :3].float().cpu().numpy()
+
+
+def check_maps(image: Tensor) -> None:
+    """Raises where an IMAGE holds values that are not finite."""
+    if not torch.isfinite(image).all():
+        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")

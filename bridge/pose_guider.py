@@ -6,19 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import FramewrightError
 from ..temporal.extent import Extent
 from ..temporal.pose_guider import PoseInput, load_pose_guider
 from .flow import counted
 from .host import during, host
+from .pictures import check_maps
 
 _MAPS_AT_ONCE = 4
 
 
 def guide_poses(model: Any, path: Path, image: Tensor, extent: Extent, steps: tuple[float, float]) -> Any:
     """A clone of MODEL whose frames are led by a pose guider's view of IMAGE [F, H, W, 3], in 0..1."""
-    if not image.isfinite().all():
-        raise FramewrightError("image: maps with values that are not finite came, expected 0 to 1")
+    check_maps(image)
     guider = load_pose_guider(path, host().parts(), host().read_pickle)
     parts = image[..., :3].movedim(-1, 1).float().split(_MAPS_AT_ONCE)
     with host().loaded(guider) as device, torch.no_grad():

@@ -82,7 +82,7 @@ def step(there: np.ndarray, back: np.ndarray) -> Step:
 def hidden(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010)."""
     ends, (height, width) = _places(there), there.shape[:2]
-    returned = cv2.remap(back, ends, _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    returned = pull(back, there)
     x, y = ends[..., 0], ends[..., 1]
     outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
     allowed = 0.01 * (_squared(there) + _squared(returned)) + 0.5

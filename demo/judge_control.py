@@ -17,8 +17,7 @@ _SIDES = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13))  # right and left 
 
 def end_error(track: np.ndarray, frames: np.ndarray) -> float:
     """Pixels from a track's end [F, 2] to the middle of the shape in the last frame; inf: no shape there."""
-    sight = look(frames[-1])
-    return float("inf") if sight is None else float(_apart(np.array([sight.x, sight.y]), track[-1]))
+    return _away(frames[-1], track[-1], float("inf"))
 
 
 def place_error(track: np.ndarray, frames: np.ndarray) -> float:
@@ -26,12 +25,13 @@ def place_error(track: np.ndarray, frames: np.ndarray) -> float:
 
     Where there is no shape, half the canvas.
     """
-    seen = [look(frame) for frame in frames]
-    apart = [
-        SIZE / 2 if sight is None else float(_apart(np.array([sight.x, sight.y]), place))
-        for sight, place in zip(seen, track, strict=True)
-    ]
-    return float(np.mean(apart))
+    return float(np.mean([_away(one, place, SIZE / 2) for one, place in zip(frames, track, strict=True)]))
+
+
+def _away(frame: np.ndarray, place: np.ndarray, lost: float) -> float:
+    """Pixels from a place to the middle of a frame's shape; `lost` where there is none."""
+    sight = look(frame)
+    return lost if sight is None else float(_apart(np.array([sight.x, sight.y]), place))
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class EmbeddedModel:
             for reference, unet in self.references:
                 alone = partial(self._pass, reference, unet, levels[:1], context)
                 options = reference.joined(x, options, alone)
-            taken = torch.cat([scaled, *_beside(conds, scaled)], dim=1)
+            taken = _with_maps(conds, scaled)
             outputs = self.unet(taken, times, context, control=added, transformer_options=options)
         return [self.schedule.calculate_denoised(levels, part, x) for part in outputs.chunk(count)]
 
@@ -121,17 +121,17 @@ class EmbeddedModel:
         (unet or self.unet)(scaled, times, context, transformer_options=told)
 
 
-def _beside(conds: list[list], x: Tensor) -> list[Tensor]:
-    """What goes beside the latents x of all conditions, or nothing."""
-    held = [cond[0][1].get(CONCAT) for cond in conds]
-    if all(one is None for one in held):
-        return []
-    if any(one is None for one in held):
+def _with_maps(conds: list[list], x: Tensor) -> Tensor:
+    """Latents x of all conditions with what goes beside them."""
+    held = [cond[0][1][CONCAT] for cond in conds if CONCAT in cond[0][1]]
+    if not held:
+        return x
+    if len(held) < len(conds):
         raise FramewrightError(
             "conditioning: one prompt with maps beside the latents and one without came, expected both "
             "outputs of Concatenate Maps"
         )
-    return [torch.cat(held).to(x)]
+    return torch.cat([x, torch.cat(held).to(x)], dim=1)
 
 
 def _control_of(cond: list) -> AppliedControl | None:

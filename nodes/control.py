@@ -14,6 +14,11 @@ from ..temporal.keyed_text import frame_values, layer_values, part_values
 from .schema import chosen, schema
 
 
+def _prompts() -> list:
+    names = ("positive", "negative")
+    return [io.Conditioning.Output(display_name=name, tooltip="For a sampler.") for name in names]
+
+
 class ApplyControl(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,10 +61,7 @@ class ApplyControl(io.ComfyNode):
                                 "without, and a sparse ControlNet fills them. Empty: as fit says, and for a "
                                 "sparse ControlNet from the first to the last of frames."),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="For a sampler."),
-                io.Conditioning.Output(display_name="negative", tooltip="For a sampler."),
-            ],
+            outputs=_prompts(),
         )  # fmt: skip
 
     @classmethod
@@ -98,10 +100,7 @@ class ConcatMaps(io.ComfyNode):
                 io.Int.Input("consecutive", default=5, min=1, max=31, step=2, optional=True,
                              tooltip="So many maps for each frame, its own in the middle."),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="For a sampler."),
-                io.Conditioning.Output(display_name="negative", tooltip="For a sampler."),
-            ],
+            outputs=_prompts(),
         )  # fmt: skip
 
     @classmethod

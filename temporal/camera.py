@@ -22,7 +22,7 @@ from .families import table_lengths
 from .key_layouts import strip_prefix
 from .motion import MotionModel
 from .parts import Parts
-from .slots import Site, numbers_held
+from .slots import NUMBERS, Site
 from .transformer import Merge, TemporalBlock
 
 _UNSHUFFLE = 8  # the VAE's ratio: features are as large as latents
@@ -112,7 +112,7 @@ class CameraInput:
         name = self._motion.key(site).replace(".", "|")
         if name not in self._control.merges:
             return None
-        numbers = numbers_held(options)
+        numbers = options.get(NUMBERS)
         clips = tuple(range(frames)) if numbers is None else tuple(numbers.tolist())
         size = options["original_shape"][-2:]
         parts = [

@@ -21,7 +21,6 @@ from .parts import Parts
 from .positions import sinusoidal_positions
 
 _MODULE = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.motion_modules\.(\d+)\.temporal_transformer\.(.+)")
-_ATTENTION = re.compile(r"\.attention_blocks\.(\d)\.to_q\.weight")
 _WITHOUT_TABLE = 64  # positions of a family whose files leave their (sinusoidal) table out
 Module = TypeVar("Module", bound=nn.Module)
 Reader = Callable[[Path], Mapping[str, Tensor]]
@@ -192,7 +191,7 @@ def position_tables(tensors: Mapping[str, Tensor], length: int) -> dict[str, Ten
 
 
 def _filled(name: str, tensors: Mapping[str, Tensor], parts: Parts) -> MotionModel:
-    params = replace(motion_params(tensors, name), attentions=2, up_blocks=True)  # or the file is cut
+    params = motion_params(tensors, name)
     check_keys(name, MotionModel(params, replace(parts, device="meta")).state_dict(), tensors)
     return fill(MotionModel(params, parts), tensors)
 
@@ -247,14 +246,8 @@ def motion_params(tensors: Mapping[str, Tensor], name: str) -> MotionParams:
             "in every level"
         )
     channels = tuple(down[level, 0] for level in levels)
-    attentions = {found[1] for key in tensors if (found := _ATTENTION.search(key))}
     params = MotionParams(
-        channels,
-        count,
-        any(key.startswith("mid_block.") for key in tensors),
-        lengths.pop(),
-        attentions=len(attentions),
-        up_blocks=any(group == "up_blocks" for group, _, _ in norms),
+        channels, count, any(key.startswith("mid_block.") for key in tensors), lengths.pop()
     )
     uneven = [one for one in channels if not one or one % params.norm_groups or one % params.heads]
     if uneven:

@@ -13,7 +13,7 @@ from ..errors import FramewrightError
 from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
-from .slots import LAYERS, POSITIONS, Site, frame_count, frames_in_call, numbers_held
+from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count, frames_in_call
 from .transformer import LowRank, Manner, Merge, Views
 
 # (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
@@ -121,7 +121,7 @@ class AppliedMotion:
     def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
         """Rows of the position table for the frames that attend together."""
         places, length = options.get(POSITIONS), self._model.length
-        if self._paced and (numbers := numbers_held(options)) is not None:
+        if self._paced and (numbers := options.get(NUMBERS)) is not None:
             places = numbers[:frames] - numbers[:frames].min()
             if (
                 self._settings.positions is None

@@ -4,7 +4,7 @@ Nothing is remembered on a module. The layers themselves and all that they need 
 `transformer_options`, so that two graphs over one model never disturb each other.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -32,7 +32,6 @@ POSITIONS = "framewright_positions"  # in transformer_options: each frame's plac
 NUMBERS = (
     "framewright_frame_numbers"  # likewise: which frames of the video a call holds, where not all, [W·F]
 )
-_HOST_WINDOW = "context_window"  # the host's own key, in its own windows
 CHUNK = "framewright_chunk"  # likewise, where a call holds a part of what temporal layers see: a Chunk
 
 
@@ -68,26 +67,9 @@ def frame_count(batch: int, options: dict[str, Any]) -> int:
     return frames
 
 
-def host_window(options: Mapping[str, Any]) -> list[int] | None:
-    """Which of the frames that are sampled a call holds, in a window of the host's own."""
-    window = options.get(_HOST_WINDOW)
-    if window is None:
-        return None
-    before = getattr(window, "causal_anchor_index", None)  # a frame more than the window's own
-    return [*([] if before is None else [before]), *window.index_list]
-
-
-def numbers_held(options: Mapping[str, Any]) -> Tensor | None:
-    """Which frames of the video [N] a call holds, where not all: by our windows, plans or the host's own."""
-    numbers, held = options.get(NUMBERS), host_window(options)
-    if held is None:
-        return numbers
-    return torch.tensor(held) if numbers is None else numbers.cpu()[held]
-
-
 def frames_in_call(batch: int, options: dict[str, Any]) -> Tensor:
     """Which frames of the video [N] the rows of one condition are, in a call of that batch."""
-    numbers = numbers_held(options)
+    numbers = options.get(NUMBERS)
     return torch.arange(frame_count(batch, options)) if numbers is None else numbers.cpu()
 
 

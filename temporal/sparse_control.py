@@ -22,7 +22,7 @@ from .key_layouts import animatediff_keys, latent_diffusion_key, strip_prefix
 from .motion import MotionModel, MotionParams
 from .motion_settings import AppliedMotion, MotionSettings
 from .parts import Parts
-from .slots import CHUNK, LAYERS, Site, frame_count, frames_in_call, numbers_held, run_layers
+from .slots import CHUNK, LAYERS, NUMBERS, Site, frame_count, frames_in_call, run_layers
 
 WHAT = "sparse ControlNet"
 _HEADS, _POSITIONS, _GROUPS = 8, 32, 32  # what files do not tell, as SparseCtrl was released
@@ -109,7 +109,7 @@ def rows_shown(at: Sequence[int], batch: int, options: dict[str, Any]) -> Tensor
             f"at_frames: none came; a {WHAT} has to be told them, by Apply Control to Video"
         )
     numbers = frames_in_call(batch, options).tolist()
-    if numbers_held(options) is None and max(at) >= len(numbers):
+    if NUMBERS not in options and max(at) >= len(numbers):
         raise FramewrightError(
             f"at_frames: a picture at frame {max(at)} came for a video of {len(numbers)} frames, expected "
             f"0 to {len(numbers) - 1}"
@@ -135,7 +135,8 @@ def load_sparse_control(path: Path, parts: Parts, read_pickle: Reader | None = N
     if not any(key.endswith("pos_encoder.pe") for key in motion):
         motion |= position_tables(motion, _POSITIONS)
     unet = _unet(tensors, path.name)
-    params = SparseParams(unet, motion_params(motion, path.name), encoder_widths(shown, inputs=4))
+    layers = replace(motion_params(motion, path.name), attentions=1, up_blocks=False)
+    params = SparseParams(unet, layers, encoder_widths(shown, inputs=4))
     held = {latent_diffusion_key(key, unet.num_res_blocks): value for key, value in tensors.items()}
     held |= {f"motion.{key}": value for key, value in motion.items()}
     parts = replace(parts, dtype=dtype_of(held)) if parts.casts else parts

@@ -1,7 +1,6 @@
 """Where, when and how much a motion module acts, and what motion LoRAs add to it."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from framewright.temporal.motion_lora import load_lora
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, Positions
 from framewright.temporal.parts import Parts
 from framewright.temporal.patterns import PATTERNS, key_frames
-from framewright.temporal.slots import FRAMES, NUMBERS, POSITIONS, frames_in_call
+from framewright.temporal.slots import FRAMES, NUMBERS, POSITIONS
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -214,12 +213,3 @@ def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_pa
     save_file({"something": torch.ones(2)}, path)
     with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .first: something"):
         load_lora(path, Parts())
-
-
-def test_frames_in_a_window_of_the_host_s_own_are_known() -> None:
-    window = SimpleNamespace(index_list=[4, 5, 6])
-    assert frames_in_call(6, {"context_window": window, "cond_or_uncond": [0, 1]}).tolist() == [4, 5, 6]
-    window.causal_anchor_index = 3
-    assert frames_in_call(8, {"context_window": window, "cond_or_uncond": [0, 1]}).tolist() == [3, 4, 5, 6]
-    part = {"context_window": window, NUMBERS: torch.arange(16, 32)}  # of a plan
-    assert frames_in_call(4, part).tolist() == [19, 20, 21, 22]

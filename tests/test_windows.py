@@ -2,15 +2,19 @@
 
 import itertools
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from framewright.bridge.comfyui_host_windows import numbered
 from framewright.bridge.windows import timeline_on_node
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import FUSES, SCHEDULES, Windows, halving
 from framewright.sampling.windows import StepWindows, denoise, nearest_step
+from framewright.temporal.slots import NUMBERS, frames_in_call
 
 SETTINGS = [
     Windows(length, overlap, schedule, fuse, stride)
@@ -215,3 +219,15 @@ def test_the_picture_on_a_node_is_of_its_settings() -> None:
     ):  # fmt: skip
         with pytest.raises(FramewrightError, match="came, expected"):
             timeline_on_node(wrong)
+
+
+def test_frames_in_a_window_of_the_host_s_own_are_known() -> None:
+    def held(batch: int, **options: Any) -> list[int]:
+        return frames_in_call(batch, numbered({"context_window": window, **options})).tolist()
+
+    window = SimpleNamespace(index_list=[4, 5, 6])
+    assert held(6, cond_or_uncond=[0, 1]) == [4, 5, 6]
+    window.causal_anchor_index = 3
+    assert held(8, cond_or_uncond=[0, 1]) == [3, 4, 5, 6]
+    assert held(4, **{NUMBERS: torch.arange(16, 32)}) == [19, 20, 21, 22], "of a plan's part"
+    assert numbered(elsewhere := {"cond_or_uncond": [0]}) is elsewhere
