@@ -7,7 +7,6 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.attention import FreeNoiseTransformerBlock
-from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.builder import UNetParams
 from framewright.temporal.image_input import ImageInput
@@ -15,6 +14,7 @@ from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.slots import FRAMES, LAYERS
 from framewright.temporal.unet import SpaceTimeUNet
+from framewright.tests.diffusers_motion import normed_by_frame, randomised
 from framewright.tests.foreign_keys import as_diffusers
 from torch import Tensor, nn
 
@@ -26,24 +26,6 @@ SYSTEMS = {
     "v3": ((1, 2, 4, 4), (0, 1, 2), False, 32),
     "SDXL": ((1, 2, 4), (1, 2), False, 32),
 }
-
-
-class _PerFrame(nn.Module):
-    """diffusers takes a motion module's norm over all frames at once, AnimateDiff's release by frame."""
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, C, F, h, w]
-        frames = x.transpose(1, 2)
-        return self.norm(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.06)
-    return module.eval().requires_grad_(False)
 
 
 Pair = tuple[SpaceTimeUNet, MotionModel, UNetMotionModel]
@@ -83,10 +65,7 @@ def made(system: str, input_conv: dict[str, Tensor] | None = None) -> Pair:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         moving = UNetMotionModel.from_unet2d(theirs, adapter).eval()
-    for module in moving.modules():
-        if isinstance(module, AnimateDiffTransformer3D):
-            module.norm = _PerFrame(module.norm)
-    return ours, motion, moving
+    return ours, motion, normed_by_frame(moving)
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import SparseControlNetModel
-from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from framewright.bridge.control import Strengths, control_video, sparse_control
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo import files
@@ -22,8 +21,8 @@ from framewright.temporal.sparse_control import (
     load_sparse_control,
     rows_shown,
 )
+from framewright.tests.diffusers_motion import normed_by_frame, randomised
 from framewright.tests.stage import Stage
-from framewright.tests.test_motion_diffusers import _PerFrame, randomised
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -48,9 +47,7 @@ def theirs(latents: bool) -> SparseControlNetModel:
 def test_it_gives_diffusers_numbers(latents: bool, tmp_path: Path) -> None:
     model, path = theirs(latents), tmp_path / "sparse.safetensors"
     save_file(model.state_dict(), path)
-    for module in model.modules():
-        if isinstance(module, AnimateDiffTransformer3D):
-            module.norm = _PerFrame(module.norm)
+    normed_by_frame(model)
     ours = load_sparse_control(path, Parts())
     assert ours.sees_latents == latents and ours.ratio == (1 if latents else 8)
     shown = torch.rand(2, 4 if latents else 3, 8 * ours.ratio, 12 * ours.ratio)
