@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..controls.stroke_flow import Carried
+from ..controls.stroke_flow import Carried, Completion
 from ..controls.strokes import Drawing
 from ..errors import FramewrightError
 from .host import GuiderHandle, host
@@ -28,7 +28,9 @@ class Sampling:
     sigmas: Tensor
 
 
-def sample_along(sampling: Sampling, image: Tensor, drawing: Drawing, frames: int) -> Tensor:
+def sample_along(
+    sampling: Sampling, image: Tensor, drawing: Drawing, frames: int, completion: Completion
+) -> Tensor:
     """IMAGE [F, H, W, 3] that begins with that of `image`, whose things go along the strokes.
 
     Raises where there is no stroke, no step to sample, or where the model's pictures are not of the image's
@@ -44,7 +46,7 @@ def sample_along(sampling: Sampling, image: Tensor, drawing: Drawing, frames: in
     noise = sampling.noise.generate_noise({"samples": blank.repeat(frames, 1, 1, 1)})
     plain = host().cfg_guider(sampling.model, sampling.positive, sampling.negative, sampling.cfg)
     show, made = host().progress(plain, (frames - 1) * steps), [begun]
-    carried = Carried(drawing, frames_of(begun)[0], frames)
+    carried = Carried(drawing, frames_of(begun)[0], frames, completion)
     for number in range(1, frames):
         hint = torch.from_numpy(carried.after(frames_of(made[-1])[0], number))[None]
 

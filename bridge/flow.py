@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from ..controls.flow import Step, colour_wheel, optical_flow, steady, warped
+from ..controls.flow_completion import FlowCompletion
 from ..controls.flow_use import carried_latents, carried_noise, followed
-from ..controls.stroke_flow import stroke_flow
+from ..controls.stroke_flow import Completion, by_edges, stroke_flow
 from ..controls.strokes import Drawing
+from ..demo import files
 from ..errors import FramewrightError
 from ..sampling.noise import drawn
 from .host import host
 from .pictures import frames_of
 
+COMPLETIONS = ("edges", "demo network")
 Part = TypeVar("Part")
 
 
@@ -36,8 +39,16 @@ def flow_of(image: Tensor, preset: str) -> list[Step]:
     return list(counted(optical_flow(frames, preset), len(image) - 1))
 
 
-def flow_of_strokes(drawing: Drawing, image: Tensor, frames: int) -> list[Step]:
-    return list(counted(stroke_flow(drawing, frames_of(image[:1])[0], frames), frames - 1))
+def completion_of(name: str) -> Completion:
+    """How motion spreads from strokes, of COMPLETIONS."""
+    if name == "edges":
+        return by_edges
+    return files.load("completion", FlowCompletion(files.COMPLETION)).spread
+
+
+def flow_of_strokes(drawing: Drawing, image: Tensor, frames: int, completion: str) -> list[Step]:
+    steps = stroke_flow(drawing, frames_of(image[:1])[0], frames, completion_of(completion))
+    return list(counted(steps, frames - 1))
 
 
 def wheels(flow: Sequence[Step]) -> Tensor:

@@ -79,15 +79,19 @@ def step(there: np.ndarray, back: np.ndarray) -> Step:
     return Step(there, back, hidden(there, back), hidden(back, there))
 
 
-def hidden(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010)."""
-    ends, (height, width) = _places(there), there.shape[:2]
-    returned = pull(back, there)
-    x, y = ends[..., 0], ends[..., 1]
-    outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
+def hidden(there: np.ndarray, back: np.ndarray, every: int = 1) -> np.ndarray:
+    """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010).
+
+    Of `every` rows and columns one is looked at.
+    """
+    height, width = there.shape[:2]
+    there = there[::every, ::every]
+    ends = _grid(height, width)[::every, ::every] + there
+    inside = cv2.inRange(ends, (-0.5, -0.5), (width - 0.5, height - 0.5))
+    returned = cv2.remap(back, ends, _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     allowed = 0.01 * (_squared(there) + _squared(returned)) + 0.5
     returned += there
-    return (_squared(returned) >= allowed) | outside
+    return (_squared(returned) >= allowed) | (inside == 0)
 
 
 def _squared(flow: np.ndarray) -> np.ndarray:
@@ -102,8 +106,8 @@ def _sharpened(there: np.ndarray, back: np.ndarray, now: np.ndarray, then: np.nd
     Dense flow is soft where one motion ends and another begins. What it got right there stays.
     """
     height, width = there.shape[:2]
-    about = np.ones((2 * _RIM + 1,) * 2, np.uint8)
-    rims = np.flatnonzero(cv2.dilate(hidden(there, back).astype(np.uint8), about) > 0)
+    about = cv2.dilate(hidden(there, back, 2).view(np.uint8), np.ones((_RIM + 1,) * 2, np.uint8))
+    rims = np.flatnonzero(cv2.resize(about, (width, height), interpolation=cv2.INTER_NEAREST))
     far, stride = max(_REACH), width + 2 * max(_REACH)
     wide = cv2.copyMakeBorder(there, far, far, far, far, cv2.BORDER_REPLICATE).reshape(-1, 2)
     out = there.copy()
@@ -148,13 +152,17 @@ def pull(values: np.ndarray, flow: np.ndarray, nearest: bool = False) -> np.ndar
     return cv2.remap(values, _places(flow), _NO_Y, how, borderMode=cv2.BORDER_REPLICATE)
 
 
-def pushed(values: np.ndarray, way: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [H, W, C] of pixels where their way leads, 0 where none comes to; and where one does."""
-    height, width = above.shape
+def pushed(values: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values [H, W, C] of pixels where their way leads, 0 where none comes to; and where one does.
+
+    What moves farthest lies above what rests.
+    """
+    height, width = way.shape[:2]
+    far = np.hypot(way[..., 0], way[..., 1])
     y, x = np.mgrid[:height, :width] + np.moveaxis(way[..., ::-1], -1, 0)
     column, row = np.floor(x).astype(int), np.floor(y).astype(int)
     right, down = x - column, y - row
-    force = np.exp(_ABOVE * above)
+    force = np.exp(_ABOVE * far / max(float(far.max()), 1e-6))
     sums = np.zeros((height * width, values.shape[-1] + 2))
     for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
         near = (right if dx else 1 - right) * (down if dy else 1 - down)
@@ -168,12 +176,11 @@ def pushed(values: np.ndarray, way: np.ndarray, above: np.ndarray) -> tuple[np.n
 
 
 def moved_on(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """A picture [H, W, 3] whose pixels have gone along a flow, what moves over what rests.
+    """A picture [H, W, 3] whose pixels have gone along a flow.
 
     −1 where nothing of it comes to, as ControlNets for inpainting have it.
     """
-    speed = np.hypot(flow[..., 0], flow[..., 1])
-    moved, covered = pushed(picture, flow, speed / max(float(speed.max()), 1e-6))
+    moved, covered = pushed(picture, flow)
     return np.where(covered[..., None], moved, np.float32(-1))
 
 

@@ -1,10 +1,10 @@
-"""From sparse strokes to dense flow, without weights: motion spreads over a picture and stops at its edges.
+"""From sparse strokes to dense flow, and what moves along it.
 
-The place of MCDiff's flow completion network (Chen et al. 2023), solved as edge-aware diffusion (Levin et al.
-2004, whose colours are motion here).
+Without weights, motion spreads over a picture and stops at its edges: edge-aware diffusion (Levin et al.
+2004, whose colours are motion here), in the place of MCDiff's network (see flow_completion.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -21,47 +21,59 @@ HOLD = 100.0  # how much a stroke's own pixels keep to it
 RIM = 2  # pixels of a soft edge that go with what moves beside them
 
 
+# From the moves [K, 2] of the places of a picture to the flow of all its pixels, [H, W, 2].
+Spread = Callable[[np.ndarray], np.ndarray]
+# Such a one of K places [K, 2] x, y, of anchors [A, 2], which rest, and of a picture [H, W, 3] in 0..1.
+Completion = Callable[[np.ndarray, np.ndarray, np.ndarray], Spread]
+
+
+def by_edges(places: np.ndarray, anchors: np.ndarray, picture: np.ndarray) -> Spread:
+    """What a place lies on moves with it, as far as the picture's edges; all else rests."""
+    parts = influences(places, anchors, picture)
+    return lambda moves: (parts @ moves).astype(np.float32)
+
+
 class Carried:
-    """A picture [H, W, 3] in 0..1 whose things go along strokes, and stay as they are.
+    """A picture [H, W, 3] in 0..1 whose things go along strokes, over what rests, and stay as they are."""
 
-    What a stroke begins on moves with it, as far as the picture's edges, over what rests; what holds an
-    anchor rests.
-    """
-
-    def __init__(self, drawing: Drawing, picture: np.ndarray, frames: int) -> None:
+    def __init__(self, drawing: Drawing, picture: np.ndarray, frames: int, completion: Completion) -> None:
         height, width = picture.shape[:2]
         self._picture, self._tracks = picture, drawing.tracks(frames, width, height)
         self._anchors = drawing.anchors_at(width, height)
-        self._parts = influences(self._tracks[:, 0], self._anchors, picture)
-        self.above = self._parts.sum(-1)
+        self._completion = completion
+        self._spread = completion(self._tracks[:, 0], self._anchors, picture)
 
     def way(self, frame: int) -> np.ndarray:
         """Of each pixel of the picture until a frame, [H, W, 2]."""
-        return self._parts @ (self._tracks[:, frame] - self._tracks[:, 0])
+        return self._spread(self._tracks[:, frame] - self._tracks[:, 0])
 
     def after(self, before: np.ndarray, frame: int) -> np.ndarray:
         """What is known of a frame from the one before it, [H, W, 3], as that came out; −1 where nothing is.
 
         What the first picture shows is taken from that, so that it does not wear off over the frames; of the
-        rest of `before` the motion is spread anew.
+        rest of `before` the motion is found anew.
         """
         places, to = self._tracks[:, frame - 1], self._tracks[:, frame]
-        flow = (influences(places, self._anchors, before) @ (to - places)).astype(np.float32)
-        first, shown = pushed(self._picture, self.way(frame), self.above)
+        flow = self._completion(places, self._anchors, before)(to - places)
+        first, shown = pushed(self._picture, self.way(frame))
         return np.where(shown[..., None], first, moved_on(before, flow))
 
 
-def stroke_flow(drawing: Drawing, picture: np.ndarray, frames: int) -> Iterator[Step]:
+def stroke_flow(
+    drawing: Drawing, picture: np.ndarray, frames: int, completion: Completion = by_edges
+) -> Iterator[Step]:
     """Each step of a video that begins with a picture [H, W, 3] in 0..1 and moves along strokes.
 
     What comes into sight rests.
     """
-    carried = Carried(drawing, picture, frames)
-    for frame in range(frames - 1):
-        now, then = carried.way(frame), carried.way(frame + 1)
-        there, covered = pushed(then - now, now, carried.above)
-        back, still = pushed(now - then, then, carried.above)
+    carried = Carried(drawing, picture, frames, completion)
+    now = carried.way(0)
+    for frame in range(1, frames):
+        then = carried.way(frame)
+        there, covered = pushed(then - now, now)
+        back, still = pushed(now - then, then)
         yield Step(there, back, hidden(there, back), hidden(back, there) | covered & ~still)
+        now = then
 
 
 def influences(places: np.ndarray, anchors: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.evaluate_control import evaluate_controls  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
 from framewright.demo.recipes_control import train_control, train_follow  # noqa: E402
+from framewright.demo.recipes_flow import train_completion  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
 from framewright.demo.recipes_sparse import train_sparse  # noqa: E402
@@ -31,6 +32,9 @@ def train(run: Run) -> None:
     if name == "vae":
         vae, record = recipes.train_vae(run)
         made = {"vae": vae.state_dict()}
+    elif name == "completion":
+        completion, record = train_completion(run)
+        made = {"completion": completion.state_dict()}
     else:
         vae = files.load("vae", SmallVAE()).to(device)
     if name == "decoder":
@@ -39,7 +43,7 @@ def train(run: Run) -> None:
     if name == "image":
         unet, words, record = recipes.train_image(run, vae)
         made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name not in ("vae", "decoder", "image"):
+    if name not in ("vae", "completion", "decoder", "image"):
         unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
         frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
     if name == "motion":

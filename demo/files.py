@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..controls.flow_completion import CompletionParams
 from ..errors import FramewrightError
 from ..temporal.builder import UNetParams
 from ..temporal.motion import MotionParams
@@ -23,6 +24,7 @@ UNET = UNetParams(
 MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, positions=FRAMES)
 CONTROL = replace(UNET, attention_levels=(), middle_attention=False)  # the words stay with the image model
 SPARSE = SparseParams(CONTROL, replace(MOTION, mid_block=False, attentions=1, up_blocks=False))
+COMPLETION = CompletionParams()
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 CONTROLS = ("canny", "depth", "pose", "stroke")
 SPARSELY = "sparse"  # the one that is shown some frames

@@ -37,6 +37,7 @@ STEPS = {
     "follow-canny": 450,
     "next": 1500,
     "sparse": 3000,
+    "completion": 9000,
 }
 
 

@@ -17,7 +17,7 @@ from ..bridge.flow import (
 )
 from ..controls.flow import PRESETS, Step
 from ..controls.strokes import Drawing
-from .schema import Flow, Strokes, schema
+from .schema import Flow, Strokes, completion_input, schema
 
 _WHEEL = "The colour wheel: hue says where to, paleness how little."
 _PRESET = "Of dense inverse search: medium is the most exact, ultrafast the quickest."
@@ -58,14 +58,14 @@ class StrokesToFlow(io.ComfyNode):
             node_id="FramewrightStrokesToFlow",
             display_name="Strokes to Flow",
             category="Framewright/flow",
-            description="Motion of every pixel from a few strokes: what a stroke begins on moves along with "
-            "it, as far as the picture's edges (the place of MCDiff's flow completion, Chen et al. 2023, "
-            "without weights).",
+            description="Motion of every pixel from a few strokes (MCDiff's flow completion, Chen et al. "
+            "2023): what a stroke begins on moves along with it.",
             search_aliases=["flow completion", "mcdiff", "drag", "sparse to dense"],
             inputs=[
                 Strokes.Input("strokes", tooltip="Of Strokes."),
                 io.Image.Input("image", tooltip="The frame that the strokes were drawn over."),
                 io.Int.Input("frames", default=16, min=2, max=4096, tooltip="Frames of the video."),
+                completion_input(),
             ],
             outputs=[
                 Flow.Output(display_name="FLOW", tooltip="The steps between the frames."),
@@ -74,8 +74,10 @@ class StrokesToFlow(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, strokes: Drawing, image: Tensor, frames: int) -> io.NodeOutput:
-        flow = flow_of_strokes(strokes, image, frames)
+    def execute(
+        cls, strokes: Drawing, image: Tensor, frames: int, completion: str = "edges"
+    ) -> io.NodeOutput:
+        flow = flow_of_strokes(strokes, image, frames, completion)
         shown = wheels(flow)
         return io.NodeOutput(flow, shown, ui=ui.PreviewImage(shown, cls=cls))
 

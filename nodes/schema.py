@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from ..bridge.flow import COMPLETIONS
 from ..errors import FramewrightError
 
 Words = io.Custom("FRAMEWRIGHT_WORDS")
@@ -25,6 +26,14 @@ _KNOWN = {field.name for field in fields(io.Schema)}
 def schema(**given: Any) -> io.Schema:
     """A node's schema; what an older host does not know yet, such as search aliases, is left out there."""
     return io.Schema(**{name: value for name, value in given.items() if name in _KNOWN})
+
+
+def completion_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "completion", options=list(COMPLETIONS), default="edges", optional=True,
+        tooltip="How motion spreads from strokes: as far as the picture's edges, for any picture, or by a "
+        "network that has seen the demo's shapes move, turn and grow.",
+    )  # fmt: skip
 
 
 def chosen(files: dict[str, Path], name: str, what: str, socket: str = "name") -> Path:

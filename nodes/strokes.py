@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ..bridge.along_strokes import Sampling, sample_along
 from ..bridge.drawing import stroke_maps
+from ..bridge.flow import completion_of
 from ..controls.strokes import EXAMPLE, Drawing, read_drawing
-from .schema import Strokes, schema
+from .schema import Strokes, completion_input, schema
 
 
 class DrawStrokes(io.ComfyNode):
@@ -74,6 +75,7 @@ class SampleAlongStrokes(io.ComfyNode):
                 io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1,
                                tooltip="Weight of the prompts. The demo's shapes keep their form best at 1."),
                 io.Int.Input("frames", default=16, min=2, max=4096, tooltip="Frames of the video."),
+                completion_input(),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The video's frames.")],
         )  # fmt: skip
@@ -82,9 +84,10 @@ class SampleAlongStrokes(io.ComfyNode):
     def execute(
         cls, model: Any, positive: list, negative: list, control_net: Any, vae: Any, image: Tensor,
         strokes: Drawing, noise: Any, sampler: Any, sigmas: Tensor, cfg: float, frames: int,
+        completion: str = "edges",
     ) -> io.NodeOutput:  # fmt: skip
         sampling = Sampling(model, positive, negative, cfg, control_net, vae, noise, sampler, sigmas)
-        return io.NodeOutput(sample_along(sampling, image, strokes, frames))
+        return io.NodeOutput(sample_along(sampling, image, strokes, frames, completion_of(completion)))
 
 
 NODES = [DrawStrokes, SampleAlongStrokes]

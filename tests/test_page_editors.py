@@ -172,6 +172,19 @@ def test_a_finger_draws_too(editor: Callable[..., Editor]) -> None:
     assert near(stroke[0], (10, 20)) and near(stroke[-1], (46, 20))
 
 
+def test_a_stroke_keeps_its_place_when_its_node_is_resized(editor: Callable[..., Editor]) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    drawn.text = NONE
+    drawn.drag((10, 10), (40, 30))
+    before = drawn.at(40, 30)
+    drawn.page.evaluate("void told.setSize([told.size[0] + 90, told.size[1] + 160])")
+    drawn.settle()
+    assert not near(drawn.at(40, 30), before), "its field is larger now"
+    drawn.drag((40, 30), (44, 50))  # takes hold of the stroke's end
+    (stroke,) = drawn.strokes()
+    assert near(stroke[0], (10, 10)) and near(stroke[-1], (44, 50))
+
+
 def test_what_is_no_drawing_is_said_and_kept(editor: Callable[..., Editor]) -> None:
     drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
     for text in ("{", "[]", '{"strokes": 3}', '<img src=x onerror="window.hacked = 1">'):
