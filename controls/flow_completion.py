@@ -22,7 +22,7 @@ _GROUPS = 8
 class CompletionParams:
     """Channels at a half of the picture's size, a quarter and so on; of what is known of a pixel's motion."""
 
-    widths: tuple[int, ...] = (32, 64, 96, 96)
+    widths: tuple[int, ...] = (48, 64, 96, 96)
     motion: int = 16
 
     @property

@@ -32,7 +32,7 @@ class Jump(Scene):
 
 
 @dataclass(frozen=True)
-class Sparse:
+class SparseFlow:
     """What is known of the motion in B pictures, and what is to be found."""
 
     pictures: Tensor  # [B, 3, H, W], −1..1
@@ -109,13 +109,13 @@ def example(draw: Draw, of: Sequence[Subject] = TRAINED_ON) -> Example:
             return one
 
 
-def sparse(examples: list[Example]) -> Sparse:
+def sparse_flow(examples: list[Example]) -> SparseFlow:
     longest = [float(np.hypot(*one.moves.T).max()) for one in examples]
     dots = [
         dotted(one.places, one.moves / far, SIZE, SIZE) for one, far in zip(examples, longest, strict=True)
     ]
     flows = [one.flow / far for one, far in zip(examples, longest, strict=True)]
-    return Sparse(
+    return SparseFlow(
         pixels([one.picture for one in examples]), torch.stack([motion for motion, _ in dots]),
         torch.stack([known for _, known in dots]),
         torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).float().contiguous(),
@@ -123,19 +123,23 @@ def sparse(examples: list[Example]) -> Sparse:
 
 
 def train_completion(run: Run) -> tuple[FlowCompletion, dict]:
-    """What moves is a small part of a picture, and counts as much as all that rests: else nothing moves."""
+    """What moves is a small part of most pictures, and counts in each as much as all that rests."""
     torch.manual_seed(run.seed)
     model = FlowCompletion(COMPLETION).to(run.device)
 
-    def loss(given: Sparse) -> Tensor:
+    def loss(given: SparseFlow) -> Tensor:
         pictures, motion, known, flow = (
             one.to(run.device) for one in (given.pictures, given.motion, given.known, given.flow)
         )
-        wrong = (model(pictures, motion, known) - flow).abs().sum(1)
-        moves = flow.abs().sum(1) > 0
-        return wrong[moves].mean() + wrong[~moves].mean()
+        wrong, moves = (one.abs().sum(1) for one in (model(pictures, motion, known) - flow, flow))
+        return _mean(wrong, moves > 0) + _mean(wrong, moves == 0)
 
-    def drawn(draw: Draw) -> Sparse:
-        return sparse([example(draw) for _ in range(PICTURES_A_STEP * run.scale)])
+    def drawn(draw: Draw) -> SparseFlow:
+        return sparse_flow([example(draw) for _ in range(PICTURES_A_STEP * run.scale)])
 
     return model, fit(run, model, drawn, loss, 3e-3)
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Of values [B, H, W] where it is true, that of each picture's."""
+    return ((values * where).sum((1, 2)) / where.sum((1, 2)).clamp(min=1)).mean()

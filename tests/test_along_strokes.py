@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from framewright.bridge.along_strokes import Sampling, sample_along
+from framewright.bridge.flow import COMPLETIONS, completion_of
 from framewright.bridge.host import host
+from framewright.controls.stroke_flow import by_edges
 from framewright.controls.strokes import Drawing, Stroke
 from framewright.demo import render
 from framewright.demo.judge_control import end_error
@@ -70,12 +72,13 @@ def led(x: float, y: float) -> tuple[np.ndarray, Drawing]:
     return np.linspace((32, 32), (x, y), FRAMES), Drawing(64, 64, (stroke,))
 
 
+@pytest.mark.parametrize("completion", COMPLETIONS)
 @pytest.mark.parametrize("end", [(44, 36), (24, 22)])
 def test_a_shape_goes_where_its_stroke_leads_whatever_way(
-    sampling: Sampling, picture: Tensor, end: tuple[int, int]
+    sampling: Sampling, picture: Tensor, end: tuple[int, int], completion: str
 ) -> None:
     way, drawing = led(*end)
-    video = sample_along(sampling, picture, drawing, FRAMES)
+    video = sample_along(sampling, picture, drawing, FRAMES, completion_of(completion))
     assert video.shape == (FRAMES, 64, 64, 3)
     assert torch.equal(video[:1], picture), "it begins with the picture as it came"
     assert end_error(way, video.numpy()) < 2
@@ -91,17 +94,18 @@ def test_each_step_of_each_frame_is_shown(
         return lambda value, _: seen.append(value)
 
     monkeypatch.setattr(host(), "progress", progress)
-    sample_along(sampling, picture, led(44, 36)[1], 3)
+    sample_along(sampling, picture, led(44, 36)[1], 3, by_edges)
     assert totals == [2 * STEPS] and seen == list(range(1, 2 * STEPS + 1))
 
 
 def test_what_cannot_be_sampled_is_one_error(sampling: Sampling, picture: Tensor) -> None:
     _, drawing = led(44, 36)
     with pytest.raises(FramewrightError, match="strokes: none came, expected one or more"):
-        sample_along(sampling, picture, Drawing(64, 64), FRAMES)
+        sample_along(sampling, picture, Drawing(64, 64), FRAMES, by_edges)
     with pytest.raises(FramewrightError, match="sigmas: 1 noise levels came, expected at least 2"):
-        sample_along(Sampling(**{**vars(sampling), "sigmas": sampling.sigmas[:1]}), picture, drawing, FRAMES)
+        short = Sampling(**{**vars(sampling), "sigmas": sampling.sigmas[:1]})
+        sample_along(short, picture, drawing, FRAMES, by_edges)
     with pytest.raises(FramewrightError, match="image: 66×64 came, the model's pictures are 64×64"):
         wide = torch.nn.functional.pad(picture, (0, 0, 1, 1))
         cropping = Sampling(**{**vars(sampling), "vae": Cropping(sampling.vae)})
-        sample_along(cropping, wide, drawing, FRAMES)
+        sample_along(cropping, wide, drawing, FRAMES, by_edges)

@@ -76,6 +76,7 @@ def test_occlusion_of_exact_flow_is_exact() -> None:
     gone = np.zeros((64, 64), bool)
     gone[20:40, 30:38] = True
     assert (hidden(there, back) == gone).mean() > 0.99
+    assert np.array_equal(hidden(there, back, 2), hidden(there, back)[::2, ::2])
     outward = np.zeros((8, 8, 2), np.float32)
     outward[:, -2:] = [5, 0]
     assert step(outward, -outward).gone[:, -2:].all(), "what leaves the picture is gone"

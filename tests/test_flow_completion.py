@@ -1,6 +1,5 @@
 """The network that completes flow: what it is shown, and what the demo's one makes of held-out pictures."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +8,7 @@ from framewright.controls.flow_completion import CompletionParams, FlowCompletio
 from framewright.controls.stroke_flow import Completion, by_edges
 from framewright.demo import render
 from framewright.demo.fit import Draw
-from framewright.demo.recipes_flow import Example, example, sparse
+from framewright.demo.recipes_flow import Example, example, sparse_flow
 from framewright.demo.world import SIZE, Scene, Subject, subjects
 
 NONE = np.empty((0, 2))
@@ -50,7 +49,7 @@ def test_examples_are_of_things_that_are_told_of_truly() -> None:
         assert np.hypot(*one.moves.T).max() > 0.5
         things.add(len(np.unique(one.flow.reshape(-1, 2).round(3), axis=0)))
     assert {2, 3} <= things, "one thing that goes one way, and two"
-    batch = sparse([example(Draw.of(5, 0, 40)), example(Draw.of(5, 1, 40))])
+    batch = sparse_flow([example(Draw.of(5, 0, 40)), example(Draw.of(5, 1, 40))])
     far = batch.motion.norm(dim=1).amax((1, 2))
     assert torch.allclose(far, torch.ones(2)), "lengths are told beside the longest"
 
@@ -77,12 +76,8 @@ def test_a_shape_goes_along_whole_and_its_ground_stays(network: Completion) -> N
     assert np.hypot(*flow[inside < 0.1].T).mean() < 0.3
 
 
-def test_held_out_pictures_and_what_turns_in_them(network: Completion) -> None:
+def test_things_of_held_out_pictures_move_truer_than_by_edges(network: Completion) -> None:
     ones = [example(Draw.of(11, number, 60), HELD_OUT) for number in range(60)]
-    found, spread, rest = (np.array([errors(by, one) for one in ones]) for by in (network, by_edges, nothing))
-    print(found.mean(0), spread.mean(0), rest.mean(0))
-    assert found[:, 0].mean() < 0.2 * rest[:, 0].mean() and found[:, 1].mean() < 0.3
-
-
-def nothing(*_: np.ndarray):  # noqa: ANN201
-    return lambda moves: np.zeros((SIZE, SIZE, 2), np.float32)
+    found, spread = (np.mean([errors(by, one) for one in ones], 0) for by in (network, by_edges))
+    assert found[0] < 0.65 * spread[0] and found[0] < 1.0
+    assert found[1] < 0.3, "and what rests keeps its place"

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from framewright.controls.flow_completion import FlowCompletion
 from framewright.demo import files, fit, hints, render
 from framewright.demo.files import MOTION, UNET
 from framewright.demo.fit import Draw, Run
 from framewright.demo.recipes_control import Led, bent, train_control, train_follow
+from framewright.demo.recipes_flow import train_completion
 from framewright.demo.recipes_known import train_known
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion
 from framewright.demo.recipes_sparse import train_sparse
@@ -118,6 +120,13 @@ def test_frames_that_are_shown_are_learned_beside_a_motion_module_that_stays(
     seen = encoder_weights(frozen.unet.state_dict(), list(net.state_dict()))
     assert changed(seen, {key: net.state_dict()[key] for key in seen}) > 0.9
     assert all(bool(net.motion.at(site).proj_out.weight.any()) for site in net.motion.channels)
+
+
+def test_flow_completion_learns_all_of_its_weights(run: Run) -> None:
+    torch.manual_seed(run.seed)
+    before = FlowCompletion(files.COMPLETION).state_dict()
+    net, record = train_completion(run)
+    assert record["steps"] == 2 and changed(before, net.state_dict()) == 1
 
 
 def test_a_shape_is_led_along_a_way_and_spins_on_it() -> None:
