@@ -4,7 +4,6 @@ Its first stage: a UNet that is shown a picture and the motion of a few pixels, 
 learned embedding, and tells that of every pixel.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .stroke_flow import Spread
 
 SEEN_AT = 64  # pixels of the longer side of what the network is shown
 DOT = 2  # pixels about a place that are shown to move with it
@@ -77,13 +78,8 @@ class FlowCompletion(nn.Module):
             h = block(torch.cat([F.interpolate(h, size=other.shape[2:], mode="nearest"), other], 1))
         return F.pixel_shuffle(self.out(h), 2)
 
-    def spread(
-        self, places: np.ndarray, anchors: np.ndarray, picture: np.ndarray
-    ) -> Callable[[np.ndarray], np.ndarray]:
-        """From the moves [K, 2] of K places [K, 2] x, y of a picture [H, W, 3] in 0..1 to flow [H, W, 2].
-
-        Anchors [A, 2] rest. Moves may be of any length: the network is shown them beside the longest.
-        """
+    def spread(self, places: np.ndarray, anchors: np.ndarray, picture: np.ndarray) -> Spread:
+        """A `Completion`; moves may be of any length, for the network is shown them beside the longest."""
         height, width = picture.shape[:2]
         size = _sides(width, height, self.params.stride)
         scale = np.array(size) / [width, height]
@@ -98,8 +94,8 @@ class FlowCompletion(nn.Module):
             beside = np.concatenate([moves / longest, np.zeros_like(anchors)])
             with torch.inference_mode():
                 found = self(shown, *(one[None] for one in dotted(pinned, beside, *size)))[0]
-            flow = found.permute(1, 2, 0).numpy() * np.float32(longest)
-            return cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+            dense = found.permute(1, 2, 0).numpy() * np.float32(longest)
+            return cv2.resize(dense, (width, height), interpolation=cv2.INTER_LINEAR)
 
         return flow
 
