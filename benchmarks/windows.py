@@ -106,7 +106,7 @@ def graph() -> dict[str, Any]:
         f"FramewrightEmptyFrames.frames={PLAN_FRAMES}",
         "BasicScheduler.steps=2",
         "CFGGuider.cfg=1",
-        "FramewrightLoadMotionModule.name=demo",
+        "Motion by segments.name=demo",
         "FramewrightSampleLongVideo.segments_at_once=1",
     ]
     return set_inputs(prompt, changes, info)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, tee
-from typing import Any
+from threading import local
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -27,6 +28,8 @@ _NO_Y: Any = None  # of places that OpenCV is given as pairs
 _ROWS = 30_000  # of points that OpenCV samples at once
 _OTHER, _MOTIONS = 0.5, 3  # pixels, by which motions are not of one thing; how many are told apart
 _ABOVE = 8.0  # e to the power of this: how much rather a place is taken by what is above than by what rests
+Part = TypeVar("Part")
+_Shown = tuple[np.ndarray, np.ndarray]  # a frame [H, W, 3] in eight bits, and in greys
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,43 +58,66 @@ class Step:
 def optical_flow(frames: Iterable[np.ndarray], preset: str = "medium") -> Iterator[Step]:
     """Each step of a clip of frames [H, W, 3] in 0..1, and what is hidden.
 
-    Dense inverse search (Kroeger et al. 2016), with sharp edges. There and back are found side by side.
+    Dense inverse search (Kroeger et al. 2016), with sharp edges. There and back are found side by side, and
+    those of the next step while a step is put right.
     """
+    finders = local()  # one is no two threads'
+
+    def found(now: np.ndarray, then: np.ndarray) -> np.ndarray:
+        if not hasattr(finders, "own"):
+            finders.own = cv2.DISOpticalFlow.create(PRESETS[preset])
+        return finders.own.calc(now, then, np.zeros((*now.shape, 2), np.float32))
+
     with ThreadPoolExecutor(2) as threads:
-        sides = [cv2.DISOpticalFlow.create(PRESETS[preset]) for _ in range(2)]  # one is no two threads'
-        for now, then in pairwise(
-            (one, cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)) for one in map(_eight_bits, frames)
-        ):
-            there, back = threads.map(_found, sides, (now[1], then[1]), (then[1], now[1]))
+
+        def begun(pair: tuple[_Shown, _Shown]) -> tuple[_Shown, _Shown, Iterator[np.ndarray]]:
+            now, then = pair
+            return now, then, threads.map(found, (now[1], then[1]), (then[1], now[1]))
+
+        pairs = pairwise((one, cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)) for one in map(_eight_bits, frames))
+        for now, then, sides in _one_ahead(map(begun, pairs)):
+            there, back = sides
             flows = (there, back), (back, there)
-            yield step(*threads.map(_sharpened, *flows, (now[0], then[0]), (then[0], now[0])))
+            there, back = threads.map(_sharpened, *flows, (now[0], then[0]), (then[0], now[0]))
+            yield Step(there, back, *threads.map(hidden, (there, back), (back, there)))
 
 
-def _found(finder: cv2.DISOpticalFlow, now: np.ndarray, then: np.ndarray) -> np.ndarray:
-    return finder.calc(now, then, np.zeros((*now.shape, 2), np.float32))
+def _one_ahead(parts: Iterable[Part]) -> Iterator[Part]:
+    """The same parts, each after the next one has been made."""
+    before: list[Part] = []
+    for part in parts:
+        yield from before
+        before = [part]
+    yield from before
 
 
 def _eight_bits(frame: np.ndarray) -> np.ndarray:
     return (frame.clip(0, 1) * 255).astype(np.uint8)
 
 
-def step(there: np.ndarray, back: np.ndarray) -> Step:
-    return Step(there, back, hidden(there, back), hidden(back, there))
-
-
 def hidden(there: np.ndarray, back: np.ndarray, every: int = 1) -> np.ndarray:
     """Pixels [H, W] whose way there and back does not close, or leaves the picture (Sundaram et al. 2010).
 
-    Of `every` rows and columns one is looked at.
+    Of `every` rows and columns one is looked at. The way back is the nearest pixel's: where two motions meet
+    there is no mean of them.
     """
     height, width = there.shape[:2]
-    there = there[::every, ::every]
-    ends = _grid(height, width)[::every, ::every] + there
+    there = _thinned(there, every)
+    ends = _grid(height, width, every) + there
     inside = cv2.inRange(ends, (-0.5, -0.5), (width - 0.5, height - 0.5))
-    returned = cv2.remap(back, ends, _NO_Y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    returned = cv2.remap(back, ends, _NO_Y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     allowed = 0.01 * (_squared(there) + _squared(returned)) + 0.5
     returned += there
     return (_squared(returned) >= allowed) | (inside == 0)
+
+
+def _thinned(values: np.ndarray, every: int) -> np.ndarray:
+    """One of `every` rows and columns."""
+    if every == 1:
+        return values
+    height, width = values.shape[:2]
+    size = -(-width // every), -(-height // every)
+    return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST)
 
 
 def _squared(flow: np.ndarray) -> np.ndarray:
@@ -107,7 +133,7 @@ def _sharpened(there: np.ndarray, back: np.ndarray, now: np.ndarray, then: np.nd
     """
     height, width = there.shape[:2]
     about = cv2.dilate(hidden(there, back, 2).view(np.uint8), np.ones((_RIM + 1,) * 2, np.uint8))
-    rims = np.flatnonzero(cv2.resize(about, (width, height), interpolation=cv2.INTER_NEAREST))
+    rims = np.flatnonzero(cv2.resize(about, (width, height), interpolation=cv2.INTER_NEAREST).view(bool))
     far, stride = max(_REACH), width + 2 * max(_REACH)
     wide = cv2.copyMakeBorder(there, far, far, far, far, cv2.BORDER_REPLICATE).reshape(-1, 2)
     out = there.copy()
@@ -140,10 +166,10 @@ def _places(flow: np.ndarray) -> np.ndarray:
     return _grid(*flow.shape[:2]) + flow.astype(np.float32, copy=False)
 
 
-@lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> np.ndarray:
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int, every: int = 1) -> np.ndarray:
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack([x, y], -1)
+    return _thinned(np.stack([x, y], -1), every)
 
 
 def pull(values: np.ndarray, flow: np.ndarray, nearest: bool = False) -> np.ndarray:

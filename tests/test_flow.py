@@ -5,11 +5,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from framewright.controls.flow import Step, colour_wheel, hidden, optical_flow, pull, steady, step, warped
+from framewright.controls.flow import Step, colour_wheel, hidden, optical_flow, pull, steady, warped
 from framewright.controls.stroke_flow import influences, stroke_flow
 from framewright.controls.strokes import Drawing, Stroke
 from framewright.demo import render
 from framewright.demo.world import DIRECTIONS, Scene, Subject, subjects
+from framewright.tests.flow_steps import step
 
 NONE = np.empty((0, 2))
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from framewright.bridge.flow import FlowNoise, carried_latent, flow_of
-from framewright.controls.flow import Step, step
+from framewright.controls.flow import Step
 from framewright.controls.flow_use import carried_latents, carried_noise, followed
 from framewright.controls.strokes import MOST_STROKES
 from framewright.errors import FramewrightError
+from framewright.tests.flow_steps import step
 
 SIDE = 32
 
