@@ -42,7 +42,7 @@ def _soft(pictures: Tensor, scale: float, threshold: float) -> Tensor:
     """The slope across an edge, as high as its contrast and `scale` wide."""
     slope = spatial_gradient(_blurred(pictures, scale), order=1).square_().sum(2).amax(1).sqrt_()
     of_a_step = (_normal(1.5 / scale) - _normal(-0.5 / scale)) / 2  # by the pixels on both sides
-    return ((slope / of_a_step - threshold) / (1 - threshold)).clamp(0, 1)
+    return slope.div_(of_a_step).sub_(threshold).div_(1 - threshold).clamp_(0, 1)
 
 
 def _normal(x: float) -> float:
@@ -52,7 +52,7 @@ def _normal(x: float) -> float:
 
 def _lines(pictures: Tensor, scale: float, threshold: float) -> Tensor:
     """Lines on the darker side of edges: a soft difference of Gaussians (Winnemöller et al. 2012)."""
-    return torch.tanh(_SHARPNESS * (_darker(pictures, scale) - threshold)).clamp(0, 1)
+    return _darker(pictures, scale).sub_(threshold).mul_(_SHARPNESS).tanh_().clamp_(0, 1)
 
 
 def _scribble(pictures: Tensor, scale: float, threshold: float) -> Tensor:
@@ -72,7 +72,7 @@ KINDS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
 def _darker(pictures: Tensor, scale: float) -> Tensor:
     """By how much each pixel is darker than what is round about, [f, H, W]; beside a step, its contrast."""
     around = _blurred(pictures, scale * _WIDER)
-    return (around - _blurred(pictures, scale)).amax(1) / _LINE
+    return around.sub_(_blurred(pictures, scale)).amax(1).div_(_LINE)
 
 
 def _blurred(pictures: Tensor, sigma: float) -> Tensor:
