@@ -178,6 +178,7 @@ def test_a_stroke_keeps_its_place_when_its_node_is_resized(editor: Callable[...,
     drawn.drag((10, 10), (40, 30))
     before = drawn.at(40, 30)
     drawn.page.evaluate("void told.setSize([told.size[0] + 90, told.size[1] + 160])")
+    drawn.page.evaluate("void app.graph.setDirtyCanvas(true, true)")
     drawn.settle()
     assert not near(drawn.at(40, 30), before), "its field is larger now"
     drawn.drag((40, 30), (44, 50))  # takes hold of the stroke's end
