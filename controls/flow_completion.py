@@ -88,13 +88,13 @@ class FlowCompletion(nn.Module):
         pinned = np.concatenate([places, anchors]) * scale
 
         def flow(moves: np.ndarray) -> np.ndarray:
-            longest = float(np.hypot(*moves.T).max(initial=0))
-            if longest == 0:
+            far = longest(moves)
+            if far == 0:
                 return np.zeros((height, width, 2), np.float32)
-            beside = np.concatenate([moves / longest, np.zeros_like(anchors)])
+            beside = np.concatenate([moves / far, np.zeros_like(anchors)])
             with torch.inference_mode():
                 found = self(shown, *(one[None] for one in dotted(pinned, beside, *size)))[0]
-            dense = found.permute(1, 2, 0).numpy() * np.float32(longest)
+            dense = found.permute(1, 2, 0).numpy() * np.float32(far)
             return cv2.resize(dense, (width, height), interpolation=cv2.INTER_LINEAR)
 
         return flow
@@ -103,6 +103,11 @@ class FlowCompletion(nn.Module):
 def _sides(width: int, height: int, stride: int) -> tuple[int, int]:
     steps = SEEN_AT / max(width, height) / stride
     return max(1, round(width * steps)) * stride, max(1, round(height * steps)) * stride
+
+
+def longest(moves: np.ndarray) -> float:
+    """Of moves [K, 2], in pixels; beside it the network is told lengths, and tells them."""
+    return float(np.hypot(*moves.T).max(initial=0))
 
 
 def dotted(places: np.ndarray, moves: np.ndarray, width: int, height: int) -> tuple[Tensor, Tensor]:

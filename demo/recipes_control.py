@@ -1,6 +1,6 @@
 """How the demo's ControlNets are trained: single frames with their exact controls, beside the image model."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ class Led(Scene):
 
     @classmethod
     def along(cls, scene: Scene, way: np.ndarray) -> "Led":
-        return cls(**{field.name: getattr(scene, field.name) for field in fields(scene)}, way=way)
+        return scene.made(cls, way=way)
 
     def pose(self, frame: float) -> Pose:
         x, y = (float(np.interp(frame, np.arange(FRAMES), side)) for side in self.way.T)

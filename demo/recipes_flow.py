@@ -1,18 +1,18 @@
 """How the demo's flow completion is trained: pictures of things that move, and the motion of a few pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..controls.flow_completion import FlowCompletion, dotted
+from ..controls.flow_completion import FlowCompletion, dotted, longest
 from . import render
 from .data import TRAINED_ON, pixels
 from .files import COMPLETION
 from .fit import Draw, Run, fit
-from .world import COLOURS, SIZE, Pose, Scene, Subject
+from .world import SIZE, Pose, Scene, Subject
 
 PICTURES_A_STEP = 16
 MARGIN = 15  # pixels from a thing's middle to the rim, so that nothing comes back at the other side
@@ -53,7 +53,7 @@ def moving(scene: Scene, turns: bool, draw: Draw) -> Jump:
             then, angle=now.angle + rng.uniform(-0.4, 0.4), radius=now.radius * rng.uniform(0.8, 1.25),
             gait=now.gait and now.gait + rng.uniform(-0.2, 0.2),
         )  # fmt: skip
-    return Jump(**{field.name: getattr(scene, field.name) for field in fields(Scene)}, poses=(now, then))
+    return scene.made(Jump, poses=(now, then))
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Example:
     def of(cls, scenes: list[Scene], draw: Draw) -> "Example":
         """Things before one another, each of which rests or is told of, over a ground that mostly rests."""
         rng = draw.numbers
-        picture = np.repeat(render.ground(scenes[0])[..., None], 3, 2)
+        picture = render.ground(scenes[0])[..., None]
         flow, owner = np.zeros((SIZE, SIZE, 2), np.float32), np.zeros((SIZE, SIZE), int)
         told = [int(rng.integers(0, FEW + 1))]
         if rng.uniform() < GROUND_MOVES:
@@ -82,8 +82,7 @@ class Example:
             turns, rests = rng.uniform() < TURNS, len(scenes) > 1 and rng.uniform() < RESTS
             jump = moving(scene, turns, draw)
             cover = render.mask(jump, 0)
-            colour = np.array(COLOURS[scene.subject.colour], np.float32)
-            picture = picture * (1 - cover[..., None]) + colour * cover[..., None]
+            picture = render.over(picture, cover, scene.subject.colour)
             own = np.zeros_like(flow) if rests else render.flow(jump, 0, cover)
             flow, owner = np.where(cover[..., None] > 0.5, own, flow), np.where(cover > 0.5, number, owner)
             least = 0 if rests else 3 if turns else 1
@@ -105,16 +104,14 @@ def example(draw: Draw, of: Sequence[Subject] = TRAINED_ON) -> Example:
         first, second = (Scene.sample(of[draw.numbers.integers(len(of))], draw.numbers) for _ in range(2))
         alone = draw.numbers.uniform() < 0.4 or first.subject.colour == second.subject.colour
         one = Example.of([first] if alone else [first, second], draw)
-        if np.hypot(*one.moves.T).max(initial=0) > 0.5:
+        if longest(one.moves) > 0.5:
             return one
 
 
 def sparse_flow(examples: list[Example]) -> SparseFlow:
-    longest = [float(np.hypot(*one.moves.T).max()) for one in examples]
-    dots = [
-        dotted(one.places, one.moves / far, SIZE, SIZE) for one, far in zip(examples, longest, strict=True)
-    ]
-    flows = [one.flow / far for one, far in zip(examples, longest, strict=True)]
+    pairs = [(one, longest(one.moves)) for one in examples]
+    dots = [dotted(one.places, one.moves / far, SIZE, SIZE) for one, far in pairs]
+    flows = [one.flow / far for one, far in pairs]
     return SparseFlow(
         pixels([one.picture for one in examples]), torch.stack([motion for motion, _ in dots]),
         torch.stack([known for _, known in dots]),

@@ -141,9 +141,14 @@ def ground(scene: Scene) -> np.ndarray:
 
 def pictures(scene: Scene, numbers: Iterable[float]) -> list[np.ndarray]:
     """The frames of those numbers alone, each [H, W, 3]."""
-    behind, colour = ground(scene)[..., None], np.array(COLOURS[scene.subject.colour], np.float32)
-    covers = [mask(scene, number)[..., None] for number in numbers]
-    return [behind * (1 - cover) + colour * cover for cover in covers]
+    behind = ground(scene)[..., None]
+    return [over(behind, mask(scene, number), scene.subject.colour) for number in numbers]
+
+
+def over(behind: np.ndarray, coverage: np.ndarray, colour: str) -> np.ndarray:
+    """A shape of this coverage [H, W] before a picture [H, W, 1 or 3], [H, W, 3]."""
+    cover = coverage[..., None]
+    return behind * (1 - cover) + np.array(COLOURS[colour], np.float32) * cover
 
 
 def frame(scene: Scene, number: float) -> np.ndarray:

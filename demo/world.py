@@ -5,7 +5,8 @@ right comes back at the left, so that a motion can go on for as many frames as a
 """
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +35,9 @@ MOTIONS = (*DIRECTIONS, "still", "bouncing", "spinning", "growing")
 
 WORDS = ("a", "on", "ground", "moving", "walking", "standing", "still", "bouncing", "spinning", "growing",
          "up", "down", "left", "right", "stick", "figure", *SHAPES[:4], *COLOURS, *GROUNDS)  # fmt: skip
+
+
+Kind = TypeVar("Kind", bound="Scene")
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,10 @@ class Scene:
         if motion == "spinning":
             return replace(self, x=x, y=y, angle=course * 2 * np.pi - SPIN * (FRAMES - 1) / 2)
         return self
+
+    def made(self, kind: type[Kind], **more: Any) -> Kind:
+        """The scene as one of a kind of which more is known."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(Scene)}, **more)
 
     def pose(self, frame: float) -> Pose:
         motion, x, y, angle, radius, gait = self.subject.motion, self.x, self.y, self.angle, self.radius, 0.0

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from framewright.bridge.flow import completion_of
-from framewright.controls.flow_completion import CompletionParams, FlowCompletion, dotted
+from framewright.controls.flow import moved_on
+from framewright.controls.flow_completion import CompletionParams, FlowCompletion, dotted, longest
 from framewright.controls.stroke_flow import Completion, by_edges
 from framewright.demo import render
 from framewright.demo.fit import Draw
-from framewright.demo.recipes_flow import Example, example, sparse_flow
+from framewright.demo.recipes_flow import Example, example, moving, sparse_flow
 from framewright.demo.world import SIZE, Scene, Subject, subjects
 
 NONE = np.empty((0, 2))
@@ -45,13 +46,26 @@ def test_examples_are_of_things_that_are_told_of_truly() -> None:
     for number in range(40):
         one = example(Draw.of(5, number, 40))
         assert one.picture.shape == (SIZE, SIZE, 3) and 0 <= one.picture.min() <= one.picture.max() <= 1
-        assert np.array_equal(one.moves, one.flow[one.places[:, 1], one.places[:, 0]])
-        assert np.hypot(*one.moves.T).max() > 0.5
+        assert longest(one.moves) > 0.5
         things.add(len(np.unique(one.flow.reshape(-1, 2).round(3), axis=0)))
     assert {2, 3} <= things, "one thing that goes one way, and two"
     batch = sparse_flow([example(Draw.of(5, 0, 40)), example(Draw.of(5, 1, 40))])
     far = batch.motion.norm(dim=1).amax((1, 2))
     assert torch.allclose(far, torch.ones(2)), "lengths are told beside the longest"
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_thing_moved_on_along_its_flow_is_where_it_is_then(turns: bool) -> None:
+    draw = Draw.of(3, 0, 1)
+    for shape in ("circle", "star", "stick figure"):
+        scene = Scene.sample(Subject("red", shape, "right", "striped"), draw.numbers)
+        jump = moving(scene, turns, draw)
+        flow = render.flow(jump, 0, render.mask(jump, 0))
+        went = moved_on(render.frame(jump, 0), flow)
+        known = (went >= 0).all(-1)
+        assert np.abs(went - render.frame(jump, 1))[known].mean() < 0.03
+        ways = flow[flow.any(-1)]
+        assert (np.ptp(ways, axis=0).max() > 0.5) == turns, "one way, or more than one"
 
 
 def test_flow_has_the_picture_s_size_and_the_moves_length() -> None:
