@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..demo.files import GUIDER_FILES
 from ..temporal.extent import Extent
 from ..temporal.pose_guider import PoseInput, load_pose_guider
 from .flow import counted
@@ -13,6 +14,11 @@ from .host import during, host
 from .pictures import check_maps
 
 _MAPS_AT_ONCE = 4
+
+
+def pose_guiders() -> dict[str, Path]:
+    """What a node lists: the demo's, and the files beside ControlNets."""
+    return {**GUIDER_FILES, **host().control_files()}
 
 
 def guide_poses(model: Any, path: Path, image: Tensor, extent: Extent, steps: tuple[float, float]) -> Any:

@@ -24,6 +24,7 @@ _RIM = 6  # pixels about an edge of motion within which the flow is put right
 _REACH = (6, 12)  # pixels, from how far it takes another motion there
 _WAYS = [(0, 0), *((r * x, r * y) for r in _REACH for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)]
 _ALIKE = 12  # of 765: as unlike as this are pixels of one thing
+_LINE = 5  # pixels: most of those about one that is hidden are hidden too
 _NO_Y: Any = None  # of places that OpenCV is given as pairs
 _ROWS = 30_000  # of points that OpenCV samples at once
 _OTHER, _MOTIONS = 0.5, 3  # pixels, by which motions are not of one thing; how many are told apart
@@ -79,7 +80,7 @@ def optical_flow(frames: Iterable[np.ndarray], preset: str = "medium") -> Iterat
             there, back = sides
             flows = (there, back), (back, there)
             there, back = threads.map(_sharpened, *flows, (now[0], then[0]), (then[0], now[0]))
-            yield Step(there, back, *threads.map(hidden, (there, back), (back, there)))
+            yield Step(there, back, *threads.map(_covered, (there, back), (back, there)))
 
 
 def _one_ahead(parts: Iterable[Part]) -> Iterator[Part]:
@@ -109,6 +110,12 @@ def hidden(there: np.ndarray, back: np.ndarray, every: int = 1) -> np.ndarray:
     allowed = 0.01 * (_squared(there) + _squared(returned)) + 0.5
     returned += there
     return (_squared(returned) >= allowed) | (inside == 0)
+
+
+def _covered(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """What is hidden, without the thin lines of pixels that show parts of two things."""
+    seen = hidden(there, back).view(np.uint8)
+    return cv2.boxFilter(seen, -1, (_LINE, _LINE), normalize=False) > _LINE**2 // 2
 
 
 def _thinned(values: np.ndarray, every: int) -> np.ndarray:

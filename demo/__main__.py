@@ -15,7 +15,7 @@ from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.evaluate_control import evaluate_controls  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
-from framewright.demo.recipes_control import train_control, train_follow  # noqa: E402
+from framewright.demo.recipes_control import train_control, train_follow, train_guider  # noqa: E402
 from framewright.demo.recipes_flow import train_completion  # noqa: E402
 from framewright.demo.recipes_known import train_known  # noqa: E402
 from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
@@ -63,6 +63,9 @@ def train(run: Run) -> None:
     elif name in (files.NEXT, *files.CONTROLS):
         control, record = train_control(run, name, frozen)
         made = {name: control.state_dict()}
+    elif name == "guider":
+        guider, record = train_guider(run, frozen)
+        made = {name: guider.state_dict()}
     elif name == files.SPARSELY:
         motion = files.load("motion", MotionModel(files.MOTION)).to(device)
         control, record = train_sparse(run, frozen, motion)

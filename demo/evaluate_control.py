@@ -7,18 +7,21 @@ import torch
 from tqdm import tqdm
 
 from ..bridge.host import host
+from ..bridge.pose_guider import guide_poses
+from ..temporal.extent import Extent
 from . import hints, render
 from .evaluate import Renderer
-from .files import SPARSELY
+from .files import GUIDER_FILES, SPARSELY
 from .judge_control import canny_f, depth_order, end_error, place_error, pose_error
 from .world import FRAMES, Scene, subjects
 
 HIT = 3.0  # pixels between where a stroke ends and where the shape does
 WITHIN = range(FRAMES)
 SHOWN = (0, FRAMES - 1)  # to the sparse ControlNet
+FIGURES = ("pose", "guider")  # by a ControlNet, and by the pose guider
 NAMES = {
     "stroke": "stroke_hit", "pose": "pose_error_px", "depth": "depth_order", "canny": "canny_f",
-    SPARSELY: "sparse_error_px",
+    SPARSELY: "sparse_error_px", "guider": "guider_error_px",
 }  # fmt: skip
 
 
@@ -43,7 +46,7 @@ def _measure(control: str, scene: Scene, video: np.ndarray) -> float:
     if control == "depth":
         depth = np.stack([render.depth(render.mask(scene, at)) for at in WITHIN])
         return depth_order(video, depth, np.random.default_rng(0))
-    if control == "pose":
+    if control in FIGURES:
         return pose_error(video, np.stack([render.keypoints(scene, at) for at in WITHIN]))
     if control == SPARSELY:
         return place_error(_track(scene), video)
@@ -56,12 +59,14 @@ class _Trial:
     def __init__(self, control: str, renderer: Renderer, seed: int, clips: int) -> None:
         self.control, self._renderer, self._seed = control, renderer, seed
         ones = [
-            one for one in subjects() if one.held_out and (control != "pose" or one.shape == "stick figure")
+            one
+            for one in subjects()
+            if one.held_out and (control not in FIGURES or one.shape == "stick figure")
         ]
         rng = np.random.default_rng(seed)
         picked = rng.choice(len(ones), clips, replace=clips > len(ones))
         self.scenes = [Scene.sample(ones[number], rng) for number in picked]
-        self._net = host().demo_control(control)
+        self._net = host().demo_control(control) if control != "guider" else None
 
     def measured(self, strength: float, clips: int | None = None) -> list[float]:
         """Of each scene, or the first few; at strength 0 without the control."""
@@ -74,14 +79,17 @@ class _Trial:
         return _mean([_measure(self.control, scene, render.frames(scene)) for scene in self.scenes])
 
     def _one(self, number: int, scene: Scene, strength: float) -> float:
-        maps = torch.from_numpy(_hints(self.control, scene))
+        maps, model = torch.from_numpy(_hints(self.control, scene)), self._renderer.video
 
         def controlled(conds: list[list]) -> list[list]:
+            if self._net is None or not strength:
+                return conds
             vae, at = self._renderer.vae, SHOWN if self.control == SPARSELY else ()
             return host().apply_control(conds, self._net, maps, strength, (0.0, 1.0), None, vae, at)
 
-        change = {"change": controlled} if strength else {}
-        video = self._renderer(self._renderer.video, scene.subject, self._seed * 1000 + number, **change)
+        if self._net is None and strength:
+            model = guide_poses(model, GUIDER_FILES["demo"], maps, Extent(strength), (0.0, 1.0))
+        video = self._renderer(model, scene.subject, self._seed * 1000 + number, change=controlled)
         return _measure(self.control, scene, video)
 
 

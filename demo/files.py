@@ -25,11 +25,13 @@ MOTION = MotionParams(channels=UNET.channels, res_blocks=UNET.num_res_blocks, po
 CONTROL = replace(UNET, attention_levels=(), middle_attention=False)  # the words stay with the image model
 SPARSE = SparseParams(CONTROL, replace(MOTION, mid_block=False, attentions=1, up_blocks=False))
 COMPLETION = CompletionParams()
+GUIDER = (32, 64, 128)  # channels of its convolutions
 KNOWN = replace(MOTION, positions=257)  # 17 key frames lie up to 16 frames apart
 CONTROLS = ("canny", "depth", "pose", "stroke")
 SPARSELY = "sparse"  # the one that is shown some frames
 NEXT = "next"  # the ControlNet that goes on from the frame before
 FOLDER = Path(__file__).parent / "models"
+GUIDER_FILES = {"demo": FOLDER / "guider.safetensors"}
 MOTION_FILES = {"demo": FOLDER / "motion.safetensors", "demo known frames": FOLDER / "known.safetensors"}
 Module = TypeVar("Module", bound=nn.Module)
 

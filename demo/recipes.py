@@ -38,6 +38,7 @@ STEPS = {
     "next": 1500,
     "sparse": 3000,
     "completion": 9000,
+    "guider": 3000,
 }
 
 

@@ -1,22 +1,27 @@
-"""How the demo's ControlNets are trained: single frames with their exact controls, beside the image model."""
+"""How the demo's ControlNets and its pose guider are trained: single frames with their exact controls."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..temporal.condition_encoder import ConditionEncoder
 from ..temporal.control_net import ControlNet, encoder_weights
+from ..temporal.extent import EVERYWHERE
 from ..temporal.motion import MotionModel
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
+from ..temporal.parts import Parts
+from ..temporal.pose_guider import PoseInput
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS
 from . import hints, render
 from .clips import Clips, captions_of
 from .data import LATENT, TRAINED_ON, diffuse, draw_caption, draw_subject, pixels
-from .files import CONTROL, NEXT
+from .files import CONTROL, GUIDER, NEXT, UNET
 from .fit import Draw, Run, fit
 from .recipes import shaken
 from .recipes_motion import Frozen
@@ -109,15 +114,40 @@ def _hints(control: str, scenes: list[Scene], places: list[int], pictures: list,
 
 
 def train_control(run: Run, control: str, frozen: Frozen) -> tuple[ControlNet, dict]:
-    """A ControlNet that begins as the image model's encoder.
+    """A ControlNet that begins as the image model's encoder."""
+    torch.manual_seed(run.seed)
+    model = ControlNet(CONTROL)
+    begins = encoder_weights(frozen.unet.state_dict(), list(model.state_dict()))
+    model.load_state_dict(begins, strict=False)
+
+    def predict(noised: Tensor, maps: Tensor, at: Tensor, context: Tensor) -> Tensor:
+        return frozen.unet(noised, at, context, control=model(noised, maps, at, context))
+
+    return model, _fit_on_frames(run, control, model.to(run.device), frozen, predict)
+
+
+def train_guider(run: Run, frozen: Frozen) -> tuple[ConditionEncoder, dict]:
+    """A pose guider (AnimateAnyone, Hu et al. 2023) that at first adds nothing."""
+    torch.manual_seed(run.seed)
+    model = ConditionEncoder(UNET.model_channels, GUIDER, Parts())
+    nn.init.zeros_(model.conv_out.weight)
+    nn.init.zeros_(model.conv_out.bias)
+
+    def predict(noised: Tensor, maps: Tensor, at: Tensor, context: Tensor) -> Tensor:
+        patches = {"input_block_patch": [PoseInput(model(maps), EVERYWHERE)]}
+        return frozen.unet(noised, at, context, transformer_options={"patches": patches})
+
+    return model, _fit_on_frames(run, "pose", model.to(run.device), frozen, predict)
+
+
+def _fit_on_frames(
+    run: Run, control: str, model: nn.Module, frozen: Frozen, predict: Callable[..., Tensor]
+) -> dict:
+    """Single frames, of which `predict` gets the noised latents, the hints, the timesteps and the words.
 
     Much of what it learns from is noise that shows nothing, or another frame: what the hint says has to hold.
     """
-    torch.manual_seed(run.seed)
-    device, model = run.device, ControlNet(CONTROL)
-    begins = encoder_weights(frozen.unet.state_dict(), list(model.state_dict()))
-    model.load_state_dict(begins, strict=False)
-    model.to(device)
+    device = run.device
 
     def drawn(draw: Draw) -> Controlled:
         count = FRAMES_A_STEP * run.scale
@@ -141,10 +171,9 @@ def train_control(run: Run, control: str, frozen: Frozen) -> tuple[ControlNet, d
             shows = shows.masked_fill(alone.view(-1, 1, 1, 1), 0)
             noised, target = diffuse(latents, at, given.noise.to(device), shows)
             context = frozen.words.encode(given.captions)
-        residuals = model(noised, given.hints.to(device), at, context)
-        return F.mse_loss(frozen.unet(noised, at, context, control=residuals), target)
+        return F.mse_loss(predict(noised, given.hints.to(device), at, context), target)
 
-    return model, fit(run, model, drawn, loss, 1e-3)
+    return fit(run, model, drawn, loss, 1e-3)
 
 
 def _clip_hints(control: str, scene: Scene) -> np.ndarray:

@@ -6,7 +6,7 @@ from torch import Tensor
 from ..bridge.concat_maps import concat_maps
 from ..bridge.control import Strengths, control_video, sparse_control
 from ..bridge.host import host
-from ..bridge.pose_guider import guide_poses
+from ..bridge.pose_guider import guide_poses, pose_guiders
 from ..bridge.windows import frame_numbers
 from ..controls.weights import FITS
 from ..temporal.extent import Extent
@@ -145,8 +145,8 @@ class ApplyPoseGuider(io.ComfyNode):
             search_aliases=["animate anyone", "pose control", "character animation"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that the guider was trained with."),
-                io.Combo.Input("name", options=list(host().control_files()),
-                               tooltip="A pose guider, from models/controlnet."),
+                io.Combo.Input("name", options=list(pose_guiders()), default="demo",
+                               tooltip="A pose guider, from models/controlnet, or the demo model's."),
                 io.Image.Input("image", tooltip="Pose maps, one a frame, as large as the video; the last one "
                                "stays for further frames."),
                 io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=10.0, step=0.01,
@@ -164,7 +164,7 @@ class ApplyPoseGuider(io.ComfyNode):
         cls, model: object, name: str, image: Tensor, strength: float = 1.0, start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:  # fmt: skip
-        path = chosen(host().control_files(), name, "pose guider")
+        path = chosen(pose_guiders(), name, "pose guider")
         return io.NodeOutput(guide_poses(model, path, image, Extent(strength), (start_percent, end_percent)))
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from ..errors import FramewrightError
-from .pattern_plan import Call, plan
+from .pattern_plan import KEYS, Call, plan
 from .patterns import Pattern, key_frames
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one attention layer over one clip; memory in bytes, at the call that takes most.
+    """The cost of one attention layer over one clip; memory in bytes, at a GPU's call that takes most.
 
     `entries`: score entries a head that the pattern reads. `computed`: those that are run, masked ones too.
     `attention_flops`: QK^T and AV, all heads. `projection_flops`: to q, k, v and out. `score_bytes`: the
@@ -52,7 +52,7 @@ def cost(
             f"{bytes_per_value} bytes came, expected 1 or more of each"
         )
     patches = height * width
-    calls = plan(pattern, frames)
+    calls = [piece for call in plan(pattern, frames) for piece in call.split(KEYS // patches)]
     banks = frames if pattern.reference else 0  # every frame reads one frame more
     pairs = sum(len(keys) for keys in key_frames(pattern, frames)) + banks
     sizes = [c.frame_pairs + pattern.reference * len(c.queries) * len(c.queries[0]) for c in calls]
@@ -70,13 +70,12 @@ def cost(
     )
 
 
-def _copied(pattern: Pattern, frames: int, calls: tuple[Call, ...]) -> int:
+def _copied(pattern: Pattern, frames: int, calls: list[Call]) -> int:
     """Frames of keys in memory beside the projected ones: frames in a row are read where they lie."""
     most = 0
     for call in calls:
-        flat = [i for group in call.keys for i in group]
-        in_place = flat == list(range(flat[0], flat[0] + len(flat))) and not pattern.reference
-        most = max(most, 0 if in_place else len(flat) + pattern.reference * len(call.keys))
+        keys = len(call.keys) * (len(call.keys[0]) + pattern.reference)
+        most = max(most, 0 if call.in_place and not pattern.reference else keys)
     return most + (frames if pattern.scope == "pixel" else 0)  # a pixel's frames are first brought together
 
 

@@ -1,10 +1,12 @@
 """The few attention calls that a pattern needs, as plain integers, without torch."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .patterns import Pattern, key_frames
 
+CPU_KEYS, KEYS = 2**13, 2**18  # tokens that are gathered at once to be read; on a CPU, and elsewhere
 _Block = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int] | None]  # queries, keys, band
 
 
@@ -24,6 +26,18 @@ class Call:
     def frame_pairs(self) -> int:
         """Pairs of a query frame and a key frame that are computed, masked ones too."""
         return len(self.queries) * len(self.queries[0]) * len(self.keys[0])
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the keys of all groups are frames in a row, which are read where they lie."""
+        flat = [i for group in self.keys for i in group]
+        return flat == list(range(flat[0], flat[0] + len(flat)))
+
+    def split(self, key_frames: int) -> Iterator["Call"]:
+        """The same in calls that gather so many key frames each, or those of one group."""
+        size = len(self.queries) if self.in_place else max(1, key_frames // len(self.keys[0]))
+        for at in range(0, len(self.queries), size):
+            yield replace(self, queries=self.queries[at : at + size], keys=self.keys[at : at + size])
 
 
 @lru_cache(maxsize=256)

@@ -19,7 +19,7 @@ from .pattern_attention import SEQUENCES, attend
 from .patterns import Pattern
 from .positions import sinusoidal_positions
 
-CPU_TOKENS, TOKENS = 4096, 2**18  # at once; on a CPU, and elsewhere
+CPU_TOKENS, TOKENS = 2048, 2**18  # at once; on a CPU, and elsewhere
 
 LowRank = Callable[[str, Tensor], Tensor | None]  # what a motion LoRA adds to a projection of [B, F, N, C]
 

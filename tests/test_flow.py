@@ -54,7 +54,7 @@ def _disc(x: float, y: float, size: int = 384, radius: float = 90.0) -> np.ndarr
     return np.clip(radius + 0.5 - np.hypot(columns - x, rows - y), 0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("way", [(20, 0), (12, 8), (-8, 14)])
+@pytest.mark.parametrize("way", [(8, 0), (-6, 6), (20, 0), (12, 8), (-8, 14)])
 def test_what_a_passing_thing_hides_and_uncovers(way: tuple[int, int]) -> None:
     """A textured disc over a textured ground."""
     ground, thing = texture(384, 1), texture(384, 2)
