@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-LENGTH, OVERLAP, FRAMES, STEPS, SIZE, ROUNDS = 8, 4, 32, 2, 16, 3
+LENGTH, OVERLAP, FRAMES, STEPS, SIZE, ROUNDS = 8, 4, 32, 2, 16, 7
 WINDOWS_A_CALL = 4  # as many as a card's memory would let through, for the memory's course over frames
 
 

@@ -1,6 +1,7 @@
 """Judges how the demo model's videos keep to their controls, on scenes that it was never trained on."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _measure(control: str, scene: Scene, video: np.ndarray) -> float:
     return float(end_error(_track(scene), video) <= HIT)
 
 
-class _Trial:
+class Trial:
     """Scenes, and how well videos with one control keep to it."""
 
     def __init__(self, control: str, renderer: Renderer, seed: int, clips: int) -> None:
@@ -80,16 +81,14 @@ class _Trial:
 
     def _one(self, number: int, scene: Scene, strength: float) -> float:
         maps, model = torch.from_numpy(_hints(self.control, scene)), self._renderer.video
-
-        def controlled(conds: list[list]) -> list[list]:
-            if self._net is None or not strength:
-                return conds
-            vae, at = self._renderer.vae, SHOWN if self.control == SPARSELY else ()
-            return host().apply_control(conds, self._net, maps, strength, (0.0, 1.0), None, vae, at)
-
-        if self._net is None and strength:
+        more: dict[str, Any] = {}
+        if strength and self._net is None:
             model = guide_poses(model, GUIDER_FILES["demo"], maps, Extent(strength), (0.0, 1.0))
-        video = self._renderer(model, scene.subject, self._seed * 1000 + number, change=controlled)
+        elif strength:
+            told = maps, strength, (0.0, 1.0), None, self._renderer.vae
+            at = SHOWN if self.control == SPARSELY else ()
+            more["change"] = lambda conds: host().apply_control(conds, self._net, *told, at)
+        video = self._renderer(model, scene.subject, self._seed * 1000 + number, **more)
         return _measure(self.control, scene, video)
 
 
@@ -101,7 +100,7 @@ def evaluate_controls(seed: int, clips: int, strengths: Sequence[float], few: in
     """
     renderer, told = Renderer(), {}
     for control, name in NAMES.items():
-        trial = _Trial(control, renderer, seed, clips)
+        trial = Trial(control, renderer, seed, clips)
         with_it, without = trial.measured(1.0), trial.measured(0.0)
         between = [_mean(trial.measured(strength, few)) for strength in strengths]
         yield {
