@@ -9,14 +9,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE = ("temporal", "sampling", "controls", "pictures")
 MAY_IMPORT = {
     **{room: {room, "errors"} for room in PURE},
-    # The last four are for demo/evaluate.py, which renders.
+    # The last five are for demo/evaluate.py and demo/evaluate_control.py, which render.
     "demo": {
         "demo",
         "temporal",
+        "controls",
         "errors",
         "bridge.host",
         "bridge.motion",
-        "controls",
+        "bridge.pose_guider",
         "embedded",
         "sampling",
     },
