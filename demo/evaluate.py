@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class Renderer:
         self.image, self._words, self.vae = host.demo_model()
         motion = open_motion(FOLDER / "motion.safetensors", "demo")
         self.video: EmbeddedModel = apply_motion(self.image, motion)
+        self.plain = cache(partial(self, self.video))  # videos by subject and seed, each rendered once
         through = StepWindows().then(WINDOWS, math.inf, 0.0)
         self.long: dict[str, EmbeddedModel] = {
             "context_windows": replace(self.video, windows=through),

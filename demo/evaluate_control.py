@@ -1,7 +1,6 @@
 """Judges how the demo model's videos keep to their controls, on scenes that it was never trained on."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from . import hints, render
 from .evaluate import Renderer
 from .files import GUIDER_FILES, SPARSELY
 from .judge_control import canny_f, depth_order, end_error, place_error, pose_error
-from .world import FRAMES, Scene, subjects
+from .world import FRAMES, Scene, Subject, subjects
 
 HIT = 3.0  # pixels between where a stroke ends and where the shape does
 WITHIN = range(FRAMES)
@@ -80,16 +79,19 @@ class Trial:
         return _mean([_measure(self.control, scene, render.frames(scene)) for scene in self.scenes])
 
     def _one(self, number: int, scene: Scene, strength: float) -> float:
-        maps, model = torch.from_numpy(_hints(self.control, scene)), self._renderer.video
-        more: dict[str, Any] = {}
-        if strength and self._net is None:
-            model = guide_poses(model, GUIDER_FILES["demo"], maps, Extent(strength), (0.0, 1.0))
-        elif strength:
-            told = maps, strength, (0.0, 1.0), None, self._renderer.vae
-            at = SHOWN if self.control == SPARSELY else ()
-            more["change"] = lambda conds: host().apply_control(conds, self._net, *told, at)
-        video = self._renderer(model, scene.subject, self._seed * 1000 + number, **more)
+        asked = scene.subject, self._seed * 1000 + number
+        video = self._led(asked, scene, strength) if strength else self._renderer.plain(*asked)
         return _measure(self.control, scene, video)
+
+    def _led(self, asked: tuple[Subject, int], scene: Scene, strength: float) -> np.ndarray:
+        maps, renderer = torch.from_numpy(_hints(self.control, scene)), self._renderer
+        if self._net is None:
+            model = guide_poses(renderer.video, GUIDER_FILES["demo"], maps, Extent(strength), (0.0, 1.0))
+            return renderer(model, *asked)
+        told = maps, strength, (0.0, 1.0), None, renderer.vae, SHOWN if self.control == SPARSELY else ()
+        return renderer(
+            renderer.video, *asked, change=lambda conds: host().apply_control(conds, self._net, *told)
+        )
 
 
 def evaluate_controls(seed: int, clips: int, strengths: Sequence[float], few: int) -> Iterator[dict]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from .parts import Attention
-from .pattern_plan import CPU_KEYS, KEYS, Call, plan
+from .pattern_plan import CPU_KEYS, KEYS, Call, calls_of
 from .patterns import Pattern
 
 SEQUENCES = 65_535  # CUDA attention kernels put the batch on a grid axis of this length
@@ -43,7 +43,7 @@ def attend(
     clips = [_clips(t, frames, pattern.scope) for t in (q, k, v)]
     tokens = CPU_KEYS if q.device.type == "cpu" else KEYS
     at_once = tokens // (clips[1].shape[0] * clips[1].shape[2])  # frames
-    calls = [piece for call in plan(pattern, frames) for piece in call.split(at_once)]
+    calls = calls_of(pattern, frames, at_once)
     parts = [_run(call, pattern, clips, heads, attention, reference) for call in calls]
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     order = [i for call in calls for group in call.queries for i in group]

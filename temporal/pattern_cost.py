@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import FramewrightError
-from .pattern_plan import KEYS, Call, plan
+from .pattern_plan import KEYS, Call, calls_of
 from .patterns import Pattern, key_frames
 
 
@@ -52,7 +52,7 @@ def cost(
             f"{bytes_per_value} bytes came, expected 1 or more of each"
         )
     patches = height * width
-    calls = [piece for call in plan(pattern, frames) for piece in call.split(KEYS // patches)]
+    calls = calls_of(pattern, frames, KEYS // patches)
     banks = frames if pattern.reference else 0  # every frame reads one frame more
     pairs = sum(len(keys) for keys in key_frames(pattern, frames)) + banks
     sizes = [c.frame_pairs + pattern.reference * len(c.queries) * len(c.queries[0]) for c in calls]
@@ -70,7 +70,7 @@ def cost(
     )
 
 
-def _copied(pattern: Pattern, frames: int, calls: list[Call]) -> int:
+def _copied(pattern: Pattern, frames: int, calls: tuple[Call, ...]) -> int:
     """Frames of keys in memory beside the projected ones: frames in a row are read where they lie."""
     most = 0
     for call in calls:

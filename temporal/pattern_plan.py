@@ -41,6 +41,12 @@ class Call:
 
 
 @lru_cache(maxsize=256)
+def calls_of(pattern: Pattern, frames: int, key_frames: int) -> tuple[Call, ...]:
+    """The plan in calls that gather so many key frames at once, or those of one group."""
+    return tuple(piece for call in plan(pattern, frames) for piece in call.split(key_frames))
+
+
+@lru_cache(maxsize=256)
 def plan(pattern: Pattern, frames: int) -> tuple[Call, ...]:
     """The few calls that compute a pattern and next to nothing else.
 
