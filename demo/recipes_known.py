@@ -22,7 +22,7 @@ from .vae import CHANNELS
 from .world import Scene
 
 FRAMES = 17  # of a clip at once
-REAL_TIME = 0.5  # of the steps show frames in a row
+REAL_TIME = 0.35  # of the steps show frames in a row
 FURTHEST = (KNOWN.positions - 1) // (FRAMES - 1)  # frames apart that they are in the others
 FROM_THE_START = 0.5  # of the steps; the others show a clip that is under way
 SHAKEN = 0.2  # most noise on given latents, which have deviation 1
