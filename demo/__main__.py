@@ -11,74 +11,10 @@ sys.modules["framewright"] = package = types.ModuleType("framewright")
 package.__path__ = [str(ROOT)]
 
 import torch  # noqa: E402
-from framewright.demo import files, recipes  # noqa: E402
 from framewright.demo.evaluate import evaluate  # noqa: E402
 from framewright.demo.evaluate_control import evaluate_controls  # noqa: E402
 from framewright.demo.fit import Run  # noqa: E402
-from framewright.demo.recipes_control import train_control, train_follow, train_guider  # noqa: E402
-from framewright.demo.recipes_flow import train_completion  # noqa: E402
-from framewright.demo.recipes_known import train_known  # noqa: E402
-from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion  # noqa: E402
-from framewright.demo.recipes_sparse import train_sparse  # noqa: E402
-from framewright.demo.text import WordEncoder  # noqa: E402
-from framewright.demo.vae import SmallVAE  # noqa: E402
-from framewright.temporal.control_net import ControlNet  # noqa: E402
-from framewright.temporal.motion import MotionModel  # noqa: E402
-from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
-
-
-def train(run: Run) -> None:
-    name, device = run.name, run.device
-    if name == "vae":
-        vae, record = recipes.train_vae(run)
-        made = {"vae": vae.state_dict()}
-    elif name == "completion":
-        completion, record = train_completion(run)
-        made = {"completion": completion.state_dict()}
-    else:
-        vae = files.load("vae", SmallVAE()).to(device)
-    if name == "decoder":
-        record = recipes.train_decoder(run, vae)
-        made = {"vae": vae.state_dict()}
-    if name == "image":
-        unet, words, record = recipes.train_image(run, vae)
-        made = {"image": unet.state_dict(), "text": words.state_dict()}
-    if name not in ("vae", "completion", "decoder", "image"):
-        unet = files.load("image", SpaceTimeUNet(files.UNET)).to(device)
-        frozen = Frozen(vae, unet, files.load("text", WordEncoder()).to(device), device)
-    if name == "motion":
-        motion, record = train_motion(run, frozen)
-        made = {"motion": motion.state_dict()}
-    elif name == "long":
-        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        record = train_long(run, frozen, motion)
-        made = {"motion": motion.state_dict()}
-    elif name == "drift":
-        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        lora, record = train_drift(run, frozen, motion)
-        made = {"drift": lora.tensors()}
-    elif name == "known":
-        known, record = train_known(run, frozen, files.load("motion", MotionModel(files.MOTION)))
-        made = {"known": known.tensors()}
-    elif name in (files.NEXT, *files.CONTROLS):
-        control, record = train_control(run, name, frozen)
-        made = {name: control.state_dict()}
-    elif name == "guider":
-        guider, record = train_guider(run, frozen)
-        made = {name: guider.state_dict()}
-    elif name == files.SPARSELY:
-        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        control, record = train_sparse(run, frozen, motion)
-        made = {name: control.state_dict()}
-    elif name.startswith("follow-"):
-        control = name.removeprefix("follow-")
-        net = files.load(control, ControlNet(files.CONTROL)).to(device)
-        motion = files.load("motion", MotionModel(files.MOTION)).to(device)
-        record = train_follow(run, control, net, frozen, motion)
-        made = {control: net.state_dict()}
-    for part, tensors in made.items():
-        print(files.save(part, tensors))
-    (files.FOLDER / f"{name}.json").write_text(json.dumps({"device": device, **record}) + "\n")
+from framewright.demo.training import RECIPES, train  # noqa: E402
 
 
 def main() -> None:
@@ -87,7 +23,7 @@ def main() -> None:
     trains = commands.add_parser(
         "train", help="train a model from a seed; taken up again where it was stopped"
     )
-    trains.add_argument("model", choices=["all", *recipes.STEPS])
+    trains.add_argument("model", choices=["all", *RECIPES])
     trains.add_argument("--seed", type=int, default=1)
     trains.add_argument("--steps", type=int, help="other than the recipe's")
     trains.add_argument("--scale", type=int, default=1, help="times as many clips a step; for a GPU")
@@ -110,9 +46,9 @@ def main() -> None:
             print(json.dumps(record), flush=True)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for name in recipes.STEPS if options.model == "all" else [options.model]:
-        steps = options.steps or recipes.STEPS[name]
-        train(Run(name, options.seed, steps, options.checkpoints, device, options.scale))
+    for name in RECIPES if options.model == "all" else [options.model]:
+        steps = options.steps or RECIPES[name].steps
+        print(*train(Run(name, options.seed, steps, options.checkpoints, device, options.scale)), sep="\n")
 
 
 main()

@@ -1,4 +1,4 @@
-"""How each demo model is trained: data from the shapes world, a loss, and the shipped files' step counts."""
+"""How the image model and its VAE are trained: data from the shapes world, and a loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,25 +21,6 @@ from .world import FRAMES, MOTIONS, Scene
 
 UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
 CUT = 0.03  # of the decoder's frames begin another scene
-STEPS = {
-    "vae": 2200,
-    "decoder": 4000,
-    "image": 4500,
-    "motion": 4000,
-    "long": 2000,
-    "known": 2000,
-    "drift": 400,
-    "canny": 1500,
-    "depth": 1500,
-    "pose": 1500,
-    "stroke": 3000,
-    "follow-stroke": 1000,
-    "follow-canny": 450,
-    "next": 1500,
-    "sparse": 3000,
-    "completion": 9000,
-    "guider": 3000,
-}
 
 
 def _still(scene: Scene, draw: Draw) -> np.ndarray:
