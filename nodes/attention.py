@@ -11,7 +11,7 @@ from ..temporal.pattern_cost import cost
 from ..temporal.pattern_picture import picture
 from ..temporal.patterns import PATTERNS
 from ..temporal.patterns import Pattern as AttentionRule
-from .schema import Pattern, schema
+from .schema import Pattern, sampling_range, schema
 
 _HEADS = 8
 _HALF = 2  # bytes a value
@@ -55,10 +55,7 @@ class ApplyAttentionPattern(io.ComfyNode):
                 Pattern.Input("pattern", tooltip="From Attention Pattern."),
                 io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
                                tooltip="Between the model's own attention, 0, and the pattern's, 1."),
-                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling before which frames do not read one another."),
-                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling after which frames do not read one another."),
+                *sampling_range("frames do not read one another"),
                 io.String.Input("layer_strength", optional=True, default="",
                                 tooltip="Strength of the UNet's sides or blocks: 'input: 0, output 3: 0.5'."),
             ],
@@ -96,10 +93,7 @@ class ApplyReference(io.ComfyNode):
                                 "first of several."),
                 io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
                                tooltip="Between a frame's own features alone, 0, and all beside them, 1."),
-                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling before which the picture is not read."),
-                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling after which the picture is not read."),
+                *sampling_range("the picture is not read"),
                 io.String.Input("layer_strength", optional=True, default="",
                                 tooltip="Strength of the UNet's sides or blocks: 'input: 0, output 3: 0.5'."),
                 io.Model.Input("reference_model", optional=True,

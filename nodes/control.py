@@ -11,7 +11,7 @@ from ..bridge.windows import frame_numbers
 from ..controls.weights import FITS
 from ..temporal.extent import Extent
 from ..temporal.keyed_text import frame_values, layer_values, part_values
-from .schema import chosen, schema
+from .schema import chosen, sampling_range, schema
 
 
 def _prompts() -> list:
@@ -37,10 +37,7 @@ class ApplyControl(io.ComfyNode):
                 io.Image.Input("image", tooltip="Canny, depth, pose, … maps, one a frame or fewer."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.01,
                                tooltip="0 leaves the video as it is."),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling before which it does not act."),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling after which it does not act."),
+                *sampling_range("it does not act", optional=False),
                 io.Int.Input("frames", default=0, min=0, max=4096, optional=True,
                              tooltip="Frames of the video; 0: as many as there are maps."),
                 io.Combo.Input("fit", options=list(FITS), default="hold", optional=True,
@@ -151,10 +148,7 @@ class ApplyPoseGuider(io.ComfyNode):
                                "stays for further frames."),
                 io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=10.0, step=0.01,
                                tooltip="1 as trained, 0 nothing."),
-                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling before which it does not act."),
-                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling after which it does not act."),
+                *sampling_range("it does not act"),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The model, led by the poses.")],
         )  # fmt: skip

@@ -13,7 +13,7 @@ from ..temporal.keyed_text import frame_values, layer_values
 from ..temporal.motion_settings import MotionSettings
 from ..temporal.motion_settings import Positions as PositionRule
 from ..temporal.patterns import Pattern as AttentionRule
-from .schema import Motion, Pattern, Positions, Windows, chosen, schema
+from .schema import Motion, Pattern, Positions, Windows, chosen, sampling_range, schema
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -140,10 +140,7 @@ class ApplyMotionModule(io.ComfyNode):
                 Motion.Input("motion", tooltip="From Load Motion Module."),
                 io.Float.Input("strength", optional=True, default=1.0, min=0.0, max=4.0, step=0.01,
                                tooltip="Of what the layers add: 1 as trained, 0 the image model."),
-                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling before which the layers are left out."),
-                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.001,
-                               tooltip="Part of the sampling after which the layers are left out."),
+                *sampling_range("the layers are left out"),
                 io.String.Input("frame_strength", optional=True, default="",
                                 tooltip="Strength at frames, in straight lines between: '0: 0, 8: 1'."),
                 io.String.Input("layer_strength", optional=True, default="",

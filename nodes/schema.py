@@ -28,6 +28,17 @@ def schema(**given: Any) -> io.Schema:
     return io.Schema(**{name: value for name, value in given.items() if name in _KNOWN})
 
 
+def sampling_range(what: str, optional: bool = True) -> list[io.Float.Input]:
+    """The inputs for the part of the sampling in which a node acts; `what` tells of the rest."""
+    return [
+        io.Float.Input(
+            f"{end}_percent", optional=optional, default=default, min=0.0, max=1.0, step=0.001,
+            tooltip=f"Part of the sampling {when} which {what}.",
+        )
+        for end, default, when in (("start", 0.0, "before"), ("end", 1.0, "after"))
+    ]  # fmt: skip
+
+
 def completion_input() -> io.Combo.Input:
     return io.Combo.Input(
         "completion", options=list(COMPLETIONS), default="edges", optional=True,

@@ -7,7 +7,7 @@ from ..bridge.windows import add_windows, frame_numbers, run_in_chunks
 from ..pictures.timeline import window_timeline
 from ..sampling.window_plan import FUSES, SCHEDULES
 from ..sampling.window_plan import Windows as WindowsPlan
-from .schema import Windows, schema
+from .schema import Windows, sampling_range, schema
 
 
 class ContextWindows(io.ComfyNode):
@@ -43,11 +43,7 @@ class ContextWindows(io.ComfyNode):
                 io.String.Input("keep_frames", default="", optional=True,
                                 tooltip="Numbers of frames, as 0, 32, that every window holds beside its own "
                                 "as a reference: a picture that the video starts from, say."),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               tooltip="Part of sampling where these windows begin."),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               tooltip="Part of sampling where they end. Outside, those "
-                               "of another Context Windows node earlier in the graph hold."),
+                *sampling_range("the windows of another Context Windows node earlier in the graph hold"),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model, sampling in windows."),
