@@ -36,8 +36,9 @@ class Recipe:
 def train(run: Run, folder: Path = files.FOLDER) -> list[Path]:
     """Make a model by its recipe, and save it with the record of the run; returns the model's files."""
     made, record = RECIPES[run.name].make(run)
+    saved = [files.save(name, tensors, folder) for name, tensors in made.items()]
     (folder / f"{run.name}.json").write_text(json.dumps({"device": run.device, **record}) + "\n")
-    return [files.save(name, tensors, folder) for name, tensors in made.items()]
+    return saved
 
 
 def _shipped_vae(run: Run) -> SmallVAE:

@@ -29,7 +29,7 @@ def schema(**given: Any) -> io.Schema:
 
 
 def sampling_range(what: str, optional: bool = True) -> list[io.Float.Input]:
-    """The inputs for the part of the sampling in which a node acts; `what` tells of the rest."""
+    """The inputs for the part of the sampling in which a node acts; `what` is so before and after it."""
     return [
         io.Float.Input(
             f"{end}_percent", optional=optional, default=default, min=0.0, max=1.0, step=0.001,
