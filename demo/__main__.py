@@ -30,8 +30,7 @@ def main() -> None:
     trains.add_argument("--checkpoints", type=Path, default=ROOT / "build" / "training")
     judges = commands.add_parser("evaluate", help="judge what the models render from held-out prompts")
     judges.add_argument("--seed", type=int, default=1)
-    judges.add_argument("--prompts", type=int, default=96)
-    judges.add_argument("--long-prompts", type=int, default=16, help="of these, rendered with 64 frames too")
+    judges.add_argument("--prompts", type=int, default=96, help="held-out ones; fewer take less time")
     controls = commands.add_parser("evaluate-controls", help="judge how videos keep to their controls")
     controls.add_argument("--seed", type=int, default=1)
     controls.add_argument("--clips", type=int, default=64, help="held-out ones, of each control")
@@ -42,7 +41,7 @@ def main() -> None:
             print(json.dumps(record), flush=True)
         return
     if options.command == "evaluate":
-        for record in evaluate(options.seed, options.prompts, options.long_prompts):
+        for record in evaluate(options.seed, options.prompts):
             print(json.dumps(record), flush=True)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"

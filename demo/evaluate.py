@@ -63,11 +63,11 @@ class Renderer:
         return self.vae.decode(sample(guider, noise, SAMPLERS[SAMPLER], sigmas, latent, seed=seed)).numpy()
 
 
-def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
+def evaluate(seed: int, prompts: int) -> Iterator[dict]:
     """Records to print, the video model's scores last.
 
-    Before them come the image model alone, and 64 frames through windows of whole predictions (Context
-    Windows) and of the motion module's attention alone (Temporal Windows).
+    Before them come the image model alone, and 64 frames of every prompt through windows of whole predictions
+    (Context Windows) and of the motion module's attention alone (Temporal Windows).
     """
     rng, renderer = np.random.default_rng(seed), Renderer()
     held_out = [subject for subject in subjects() if subject.held_out]
@@ -82,8 +82,8 @@ def evaluate(seed: int, prompts: int, long_prompts: int) -> Iterator[dict]:
         return score([(s, renderer(model, s, seed * 1000 + i)) for i, s in enumerate(tqdm(drawn, title))])
 
     yield {"image_model_alone": _rounded(scores(renderer.image, "image model alone"), on_truth)}
-    for way, model in renderer.long.items() if long_prompts else ():
-        yield {way: _through_windows(renderer, model, way, drawn[:long_prompts], seed)}
+    for way, model in renderer.long.items():
+        yield {way: _through_windows(renderer, model, way, drawn, seed)}
     reached = min(on_truth[part] for part in ("colour", "shape", "motion"))
     yield {**_rounded(scores(renderer.video, "with the motion module"), on_truth),
            "judge_on_true_clips": round(reached, 4)}  # fmt: skip

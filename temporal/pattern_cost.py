@@ -55,7 +55,7 @@ def cost(
     calls = calls_of(pattern, frames, KEYS // patches)
     banks = frames if pattern.reference else 0  # every frame reads one frame more
     pairs = sum(len(keys) for keys in key_frames(pattern, frames)) + banks
-    sizes = [c.frame_pairs + pattern.reference * len(c.queries) * len(c.queries[0]) for c in calls]
+    sizes = [call.frame_pairs for call in calls]
     run, largest = sum(sizes), max(sizes)
     each = patches**2 if pattern.scope == "all" else patches  # score entries of a pair of frames
     projected = 4 * frames + 2 * pattern.reference  # frames through a matrix of channels x channels
@@ -72,10 +72,7 @@ def cost(
 
 def _copied(pattern: Pattern, frames: int, calls: tuple[Call, ...]) -> int:
     """Frames of keys in memory beside the projected ones: frames in a row are read where they lie."""
-    most = 0
-    for call in calls:
-        keys = len(call.keys) * (len(call.keys[0]) + pattern.reference)
-        most = max(most, 0 if call.in_place and not pattern.reference else keys)
+    most = max(0 if call.in_place else len(call.keys) * call.group_keys for call in calls)
     return most + (frames if pattern.scope == "pixel" else 0)  # a pixel's frames are first brought together
 
 

@@ -15,27 +15,34 @@ class Call:
     """One attention call: groups of query frames, side by side in the batch, and the key frames of each.
 
     `band` (low, high) is a mask inside a group: the query at position a reads the key at position b where
-    low <= b - a <= high. None: every query of a group reads all keys of the group.
+    low <= b - a <= high. None: every query of a group reads all keys of the group. `reference`: every group
+    reads a picture beside its key frames, as large as one.
     """
 
     queries: tuple[tuple[int, ...], ...]
     keys: tuple[tuple[int, ...], ...]
     band: tuple[int, int] | None = None
+    reference: bool = False
+
+    @property
+    def group_keys(self) -> int:
+        """Frames that a group reads, the reference among them."""
+        return len(self.keys[0]) + self.reference
 
     @property
     def frame_pairs(self) -> int:
         """Pairs of a query frame and a key frame that are computed, masked ones too."""
-        return len(self.queries) * len(self.queries[0]) * len(self.keys[0])
+        return len(self.queries) * len(self.queries[0]) * self.group_keys
 
     @property
     def in_place(self) -> bool:
-        """Whether the keys of all groups are frames in a row, which are read where they lie."""
+        """Whether the keys of all groups are frames in a row and no more, which are read where they lie."""
         flat = [i for group in self.keys for i in group]
-        return flat == list(range(flat[0], flat[0] + len(flat)))
+        return not self.reference and flat == list(range(flat[0], flat[0] + len(flat)))
 
     def split(self, key_frames: int) -> Iterator["Call"]:
         """The same in calls that gather so many key frames each, or those of one group."""
-        size = len(self.queries) if self.in_place else max(1, key_frames // len(self.keys[0]))
+        size = len(self.queries) if self.in_place else max(1, key_frames // self.group_keys)
         for at in range(0, len(self.queries), size):
             yield replace(self, queries=self.queries[at : at + size], keys=self.keys[at : at + size])
 
@@ -59,7 +66,7 @@ def plan(pattern: Pattern, frames: int) -> tuple[Call, ...]:
         queries, keys, band = block
         groups.setdefault((len(queries), len(keys), band), []).append(block)
     return tuple(
-        Call(tuple(block[0] for block in group), tuple(block[1] for block in group), band)
+        Call(tuple(block[0] for block in group), tuple(block[1] for block in group), band, pattern.reference)
         for (_, _, band), group in groups.items()
     )
 
