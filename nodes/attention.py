@@ -143,7 +143,7 @@ class AttentionPatternPreview(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The matrix of query and key frames."),
                 io.String.Output(display_name="COST",
-                                 tooltip="A line of numbers, for 8 heads in half precision."),
+                                 tooltip="A line of numbers, for 8 heads in half precision on a GPU."),
             ],
         )  # fmt: skip
 
