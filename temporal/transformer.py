@@ -233,6 +233,9 @@ def over_pixels(x: Tensor, frames: int, change: Callable[[Tensor, slice], Tensor
 
 
 def pixels_at_once(device: torch.device, clips: int, frames: int) -> int:
-    """How many pixels run together; never more sequences than attention kernels take."""
-    tokens = CPU_TOKENS if device.type == "cpu" else TOKENS
+    """How many pixels run together; never more sequences than attention kernels take.
+
+    On a CPU a chunk fits its cache. Not in training, where everything is kept for the way back all the same.
+    """
+    tokens = CPU_TOKENS if device.type == "cpu" and not torch.is_grad_enabled() else TOKENS
     return max(1, min(tokens // (clips * frames), SEQUENCES // clips))

@@ -92,6 +92,12 @@ def test_no_call_gets_more_sequences_than_kernels_take() -> None:
     assert pixels_at_once(torch.device("cpu"), 1, 10**6) == 1
 
 
+def test_training_runs_in_fewer_chunks() -> None:
+    training = pixels_at_once(torch.device("cpu"), 1, 16)
+    with torch.no_grad():
+        assert pixels_at_once(torch.device("cpu"), 1, 16) < training
+
+
 @torch.no_grad()
 def test_a_module_saved_and_loaded_gives_the_same_frames(tmp_path: Path) -> None:
     model, x = randomised(MotionModel(TINY)), torch.randn(6, 32, 4, 4)
