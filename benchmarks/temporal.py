@@ -3,7 +3,8 @@
 python benchmarks/temporal.py [--quick]
 
 The literature's block moves tokens from frames to pixels and back, with three projections (AnimateDiff, Guo
-et al. 2023). Both have the same weights and the same attention kernel, at the shapes of SD1.5's four levels.
+et al. 2023), and is built from torch's own layers. Both have the same weights and the same attention kernel,
+at the shapes of SD1.5's four levels.
 Runs on the GPU, in half precision, where there is one.
 """
 
@@ -13,16 +14,16 @@ import math
 import statistics
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.modules["framewright"] = package = types.ModuleType("framewright")
+sys.modules["framewright"] = package = ModuleType("framewright")
 package.__path__ = [str(ROOT)]
 
 import torch  # noqa: E402
-from framewright.temporal import transformer  # noqa: E402
+from framewright.temporal import layers, transformer  # noqa: E402
 from framewright.temporal.parts import Parts, sdpa  # noqa: E402
 from framewright.temporal.pattern_attention import attend  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
@@ -36,34 +37,34 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPE = torch.float16 if DEVICE.type == "cuda" else torch.float32
 
 
-def literature(ours: TemporalAttention) -> Callable[[Tensor], Tensor]:
+def literature(plain: TemporalAttention) -> Callable[[Tensor], Tensor]:
     """Rearrange, attend, rearrange, on [B, F, N, C]."""
-    weights = ours.state_dict()
+    weights = plain.state_dict()
     q, k, v = (weights[f"to_{name}.weight"].clone() for name in "qkv")
 
     def block(x: Tensor) -> Tensor:
         batch, frames = x.shape[:2]
         tokens = x.transpose(1, 2).reshape(-1, frames, x.shape[-1])
-        tokens = tokens + ours.pos_encoder.pe[:, :frames]
+        tokens = tokens + plain.pos_encoder.pe[:, :frames]
         projected = [torch.nn.functional.linear(tokens, weight) for weight in (q, k, v)]
-        read = ours.to_out(sdpa(*projected, HEADS))
+        read = plain.to_out(sdpa(*projected, HEADS))
         return read.unflatten(0, (batch, -1)).transpose(1, 2).contiguous()
 
     return block
 
 
-def literature_module(ours: TemporalTransformer) -> Callable[[Tensor, int], Tensor]:
+def literature_module(plain: TemporalTransformer) -> Callable[[Tensor, int], Tensor]:
     """The whole module on [B·F, C, h, w], its tokens by pixel throughout."""
-    block = ours.transformer_blocks[0]
+    block = plain.transformer_blocks[0]
     attend_as = [literature(attention) for attention in block.attention_blocks]
 
     def module(x: Tensor, frames: int) -> Tensor:
         height, width = x.shape[-2:]
-        tokens = ours.norm(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1])
-        tokens = ours.proj_in(tokens).unflatten(0, (-1, frames))
+        tokens = plain.norm(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1])
+        tokens = plain.proj_in(tokens).unflatten(0, (-1, frames))
         for attention, norm in zip(attend_as, block.norms, strict=True):
             tokens = tokens + attention(norm(tokens))
-        tokens = ours.proj_out(tokens + block.ff(block.ff_norm(tokens))).flatten(0, 1)
+        tokens = plain.proj_out(tokens + block.ff(block.ff_norm(tokens))).flatten(0, 1)
         return x + tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2).contiguous()
 
     return module
@@ -81,8 +82,9 @@ def by_chunks(ours: TemporalAttention) -> Callable[[Tensor], Tensor]:
     return block
 
 
-def made(channels: int) -> TemporalTransformer:
-    module = TemporalTransformer(channels, HEADS, 32, 32, Parts(dtype=DTYPE, device=DEVICE))
+def made(channels: int, layers: ModuleType = layers) -> TemporalTransformer:
+    parts = Parts(layers, dtype=DTYPE, device=DEVICE)
+    module = TemporalTransformer(channels, HEADS, 32, 32, parts)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return module.eval()
@@ -94,11 +96,13 @@ def speedups(frame_counts: tuple[int, ...]) -> tuple[list[float], list[float]]:
     for frames in frame_counts:
         for side, channels in LEVELS:
             ours = made(channels)
-            inner = ours.transformer_blocks[0].attention_blocks[0]
+            plain = made(channels, torch.nn)
+            plain.load_state_dict(ours.state_dict())
+            attentions = [one.transformer_blocks[0].attention_blocks[0] for one in (plain, ours)]
             x = torch.randn(frames, channels, side, side, dtype=DTYPE, device=DEVICE)
             tokens = x.flatten(2).transpose(1, 2).contiguous()[None]
-            theirs, mine = literature(inner), by_chunks(inner)
-            theirs_whole = literature_module(ours)
+            theirs, mine = literature(attentions[0]), by_chunks(attentions[1])
+            theirs_whole = literature_module(plain)
             tolerance = 1e-4 if torch.float32 == DTYPE else 1e-2
             torch.testing.assert_close(mine(tokens), theirs(tokens), atol=tolerance, rtol=tolerance)
             whole = theirs_whole(x, frames)
@@ -139,8 +143,7 @@ def peak(kind: str) -> float:
 
 
 def one_call(kind: str) -> float:
-    ours = made(320)
-    run = ours if kind == "ours" else literature_module(ours)
+    run = made(320) if kind == "ours" else literature_module(made(320, torch.nn))
     x = torch.randn(16, 320, 64, 64, dtype=DTYPE, device=DEVICE)
     if DEVICE.type == "cuda":
         before = torch.cuda.memory_allocated()

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import layers
+
 Attention = Callable[..., Tensor]  # (q, k, v, heads, mask=None)
 
 
@@ -21,10 +23,10 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None
 class Parts:
     """Given to every constructor.
 
-    `nn` has torch.nn's Linear, Conv2d, …; a host passes its weight-casting ones.
+    `nn` has Linear, Conv2d, … as torch.nn has them; a host passes its weight-casting ones.
     """
 
-    nn: Any = torch.nn
+    nn: Any = layers
     attention: Attention = sdpa
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None

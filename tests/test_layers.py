@@ -1,0 +1,39 @@
+"""Our projection is torch's, whichever library computes it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from framewright.temporal.layers import Linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(24,), (1, 24), (2, 3, 5, 24), (0, 24), (4, 300, 24)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_projection_and_its_gradients_are_those_of_torch(
+    shape: tuple[int, ...], bias: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    layer = Linear(24, 40, bias=bias, dtype=dtype)
+    x = torch.randn(shape, dtype=dtype, requires_grad=True)
+    wants = [x, *layer.parameters()]
+    results = [
+        (out, torch.autograd.grad(out.sin().sum(), wants))
+        for out in (layer(x), F.linear(x, layer.weight, layer.bias))
+    ]
+    tolerance = 1e-4 if dtype == torch.float32 else 0.2
+    torch.testing.assert_close(*results, atol=tolerance, rtol=tolerance)
+
+
+def test_a_projection_of_a_view_is_that_of_its_values() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(24, 8), torch.randn(3, 24, 50)
+    torch.testing.assert_close(
+        layer(x.transpose(1, 2)), F.linear(x.transpose(1, 2), layer.weight, layer.bias)
+    )
+
+
+def test_its_rows_do_not_depend_on_how_many_come_at_once() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(320, 960), torch.randn(4096, 320)
+    whole, parts = layer(x), torch.cat([layer(part) for part in x.split(1024)])
+    assert torch.equal(whole, parts)
