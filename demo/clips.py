@@ -11,7 +11,6 @@ from .data import LATENT, draw_caption, pixels
 from .fit import Draw
 from .world import Scene
 
-NOISE_ALONE = 0.35  # of the clips
 MISLED, MISLED_FROM = 0.7, 800  # of the clips at this timestep or a noisier one
 
 
@@ -34,15 +33,18 @@ class Clips:
         return len(self.places)
 
     @classmethod
-    def of(cls, scenes: list[Scene], captions: list[str], places: np.ndarray, draw: Draw) -> "Clips":
+    def of(
+        cls, scenes: list[Scene], captions: list[str], places: np.ndarray, draw: Draw, alone_in: float
+    ) -> "Clips":
         """The scenes at these places, with timesteps and noise.
 
         Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
-        last timestep still shows a trace of the clip; so some clips are noise alone, others misled.
+        last timestep still shows a trace of the clip; so a part of the clips, `alone_in` (0..1), is noise
+        alone, and others are misled.
         """
         clips = len(scenes)
         chance = torch.rand(clips, generator=draw.noise) ** 1.5
-        alone = torch.rand(clips, generator=draw.noise) < NOISE_ALONE * (1 - 0.5 * draw.progress)
+        alone = torch.rand(clips, generator=draw.noise) < alone_in
         at = (999 * (1 - chance.masked_fill(alone, 0))).long()
         misled = (torch.rand(clips, generator=draw.noise) < MISLED) & (at >= MISLED_FROM) & ~alone
         lied_of = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
@@ -52,6 +54,11 @@ class Clips:
             captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT), alone, misled,
             pixels(traces) if traces else torch.empty(0, 3, 0, 0),
         )  # fmt: skip
+
+
+def alone_in(draw: Draw) -> float:
+    """The part of clips that is noise alone over the course of a run that begins with a motion module."""
+    return 0.35 * (1 - 0.5 * draw.progress)
 
 
 def captions_of(scenes: list[Scene], draw: Draw) -> list[str]:

@@ -1,6 +1,6 @@
 """How the image model and its VAE are trained: data from the shapes world, and a loss."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..temporal.motion import MotionModel
-from ..temporal.slots import LAYERS, Site
+from ..temporal.slots import LAYERS
 from ..temporal.unet import SpaceTimeUNet
 from . import render
 from .data import LATENT, diffuse, draw_caption, draw_subject, pixels
-from .files import MOTION, UNET
+from .files import UNET
 from .fit import Draw, Run, fit
+from .probe import Probe
 from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene
@@ -25,37 +25,6 @@ CUT = 0.03  # of the decoder's frames begin another scene
 
 def _still(scene: Scene, draw: Draw) -> np.ndarray:
     return render.frame(scene, int(draw.numbers.integers(FRAMES)))
-
-
-class MotionProbe(nn.Module):
-    """Asks the features of every site for the caption's motion.
-
-    A still picture says nothing of how things move, so an image model learns to pass over the motion words,
-    and nothing of them reaches a motion module. Trained beside the image model and then thrown away, this
-    linear probe keeps them readable where motion modules will sit.
-    """
-
-    def __init__(self, motion: MotionModel) -> None:
-        super().__init__()
-        self.reads = nn.ModuleDict({
-            _name(site): nn.Sequential(nn.GroupNorm(32, c, affine=False), nn.Conv2d(c, len(MOTIONS), 1))
-            for site, c in motion.channels.items()
-        })  # fmt: skip
-
-    def listen(self, wanted: Tensor, heard: list[Tensor]):  # noqa: ANN201 - a layer set, see temporal.slots
-        """A layer set that changes nothing and adds each site's loss against motions [B] (−1: not asked)."""
-
-        def layers(site: Site, h: Tensor, *_: object) -> Tensor:
-            logits = self.reads[_name(site)](h)
-            target = wanted[:, None, None].expand(-1, *h.shape[2:])
-            heard.append(F.cross_entropy(logits, target, ignore_index=-1))
-            return h
-
-        return layers
-
-
-def _name(site: Site) -> str:
-    return f"{site[0]}_{site[1]}"
 
 
 def train_vae(run: Run) -> tuple[SmallVAE, dict]:
@@ -146,11 +115,25 @@ class _Pictures:
     noise: Tensor  # [B, 4, h, w]
 
 
+def _motions(asked: Tensor) -> Callable[[Tensor], Tensor]:
+    """Every place is asked for the caption's motion [B], −1 where there is none.
+
+    A still picture says nothing of how things move, so an image model learns to pass over the motion words,
+    and nothing of them reaches a motion module. So they are kept readable where motion modules will sit.
+    """
+
+    def loss(logits: Tensor) -> Tensor:
+        target = asked[:, None, None].expand(-1, *logits.shape[2:])
+        return F.cross_entropy(logits, target, ignore_index=-1)
+
+    return loss
+
+
 def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
     torch.manual_seed(run.seed)
     device = run.device
     unet, words = SpaceTimeUNet(UNET).to(device), WordEncoder().to(device)
-    probe = MotionProbe(MotionModel(MOTION)).to(device)
+    probe = Probe(len(MOTIONS)).to(device)
     nn.init.zeros_(unet.out[2].weight)
 
     def drawn(draw: Draw) -> _Pictures:
@@ -167,7 +150,7 @@ def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, di
         with torch.no_grad():
             noised, target = diffuse(vae.encode(given.frames.to(device)), at, given.noise.to(device))
         heard: list[Tensor] = []
-        options = {LAYERS: (probe.listen(given.motions.to(device), heard),)}
+        options = {LAYERS: (probe.listen(_motions(given.motions.to(device)), heard),)}
         predicted = unet(noised, at, words.encode(given.captions), transformer_options=options)
         return F.mse_loss(predicted, target) + 0.02 * torch.stack(heard).mean()
 

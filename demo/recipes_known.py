@@ -14,10 +14,10 @@ from ..temporal.motion import MotionModel
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
-from .clips import Clips, captions_of
+from .clips import Clips, alone_in, captions_of
 from .files import KNOWN, UNET
 from .fit import Draw, Run, fit
-from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving, widening
+from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving
 from .vae import CHANNELS
 from .world import Scene
 
@@ -61,6 +61,11 @@ def _known(clips: int, under_way: bool, draw: Draw) -> np.ndarray:
     return known
 
 
+def _widening(draw: Draw) -> float:
+    """The spread of `Scene.staged` over the course of a run: closely staged at first, then anywhere."""
+    return float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0))
+
+
 def _drawn(run: Run):  # noqa: ANN202 - what `fit` takes
     def drawn(draw: Draw) -> KnownClips:
         apart = 1 if draw.numbers.uniform() < REAL_TIME else round(FURTHEST ** draw.numbers.uniform())
@@ -69,9 +74,8 @@ def _drawn(run: Run):  # noqa: ANN202 - what `fit` takes
         scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(count)]
         captions = captions_of(scenes, draw)
         places = first + apart * np.arange(FRAMES)
-        clips = Clips.of(
-            [scene.staged(draw.numbers, widening(draw)) for scene in scenes], captions, places, draw
-        )
+        scenes = [scene.staged(draw.numbers, _widening(draw)) for scene in scenes]
+        clips = Clips.of(scenes, captions, places, draw, alone_in(draw))
         known = torch.from_numpy(_known(count, first > 0, draw)).flatten()
         amounts = SHAKEN * torch.rand(count, generator=draw.noise).repeat_interleave(FRAMES)
         return KnownClips(clips, known, amounts.view(-1, 1, 1, 1) * draw.randn(*clips.noise.shape))
@@ -100,6 +104,6 @@ def train_known(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[FrameCon
             return {LAYERS: (layers,), CALL_FRAMES: FRAMES, POSITIONS: places - places[0],
                     GIVEN: Known(latents + shake, known), "patches": patches}  # fmt: skip
 
-        return frozen.loss(clips, options)
+        return frozen.errors(clips, options).pow(2).mean()
 
     return model, fit(run, model, _drawn(run), loss, 6e-4)

@@ -19,20 +19,23 @@ from ..temporal.parts import Parts
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from ..temporal.unet import SpaceTimeUNet
-from .clips import Clips, captions_of
+from .clips import Clips, alone_in, captions_of
 from .data import TRAINED_ON, diffuse, draw_subject
 from .files import MOTION
 from .fit import Draw, Run, fit
+from .probe import Probe
 from .text import WordEncoder
 from .vae import SmallVAE
 from .world import FRAMES, Scene, Subject
 
 FRAMES_A_STEP = 64
-SHOWN = (4,) * 8 + (8,) * 6 + (FRAMES,) * 6  # of each clip at once, over the course of a run
-LONG = (FRAMES, FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, by turns
+LONG = (FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, by turns
 VIEWS = Windows(FRAMES, FRAMES // 2)
 SPINNING = 0.1  # of the clips, beyond those drawn by chance: the hardest motion
-UPRIGHT = 0.1  # of a round: how far from upright a spinning shape may be halfway through a short clip
+ON_THE_SPOT = ("spinning", "bouncing")
+TURNED = 0.1  # of a round: how far from halfway these may be, halfway through a short clip
+MOVING = 4.0  # times as much weighs the part of an error that changes from frame to frame
+COLOURED = 0.3  # apart, of −1..1, are the channels of a shape; grounds are grey
 RANK = 4  # of the motion LoRA
 
 
@@ -51,13 +54,13 @@ class Frozen:
         if self.device != "cpu":
             self.unet.to(memory_format=torch.channels_last)
 
-    def loss(
+    def errors(
         self,
         clips: Clips,
         options: Callable[[Tensor], dict[str, Any]],
         control: Callable[[Tensor, Tensor, Tensor], dict[str, list[Tensor]]] | None = None,
     ) -> Tensor:
-        """Mean squared error of v, with the transformer_options for the latents of the clips.
+        """Errors of v [B·F, 4, h, w], with the transformer_options for the latents of the clips.
 
         `control`: what is added, of noised latents, timesteps and prompts.
         """
@@ -76,7 +79,7 @@ class Frozen:
         with torch.autocast(device, torch.bfloat16, enabled=_bfloat16(device)), attention:
             added = control and control(noised, at, context)
             predicted = self.unet(noised, at, context, control=added, transformer_options=options(latents))
-        return F.mse_loss(predicted.float(), target)
+        return predicted.float() - target
 
 
 def _bfloat16(device: str) -> bool:
@@ -97,54 +100,104 @@ def draw_moving(draw: Draw) -> Subject:
 _SPINNING = [subject for subject in TRAINED_ON if subject.motion == "spinning"]
 
 
-def widening(draw: Draw) -> float:
-    """The spread of `Scene.staged` over the course of a run: closely staged at first, then anywhere.
+@dataclass(frozen=True)
+class Stage:
+    """How clips are shown at one step of a run."""
+
+    places: np.ndarray  # of the frames, in their clips
+    spread: float  # of `Scene.staged`
+    alone: float  # part of the clips that is noise alone
+    asked: float = 0.0  # weight of the probe's loss
+
+
+@dataclass(frozen=True)
+class Staged:
+    clips: Clips
+    stage: Stage
+
+
+def _from_nothing(draw: Draw) -> Stage:
+    """Few frames, closely staged and mostly in noise alone, until the words are read; then whole clips.
 
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
     window of frames has the motion at another place, so the places widen once the words are read.
     """
-    return float(np.clip((draw.progress - 0.25) / 0.25, 0.1, 1.0))
+    progress = draw.progress
+    shown = 4 if progress < 0.25 else 8 if progress < 0.4 else FRAMES
+    return Stage(
+        np.sort(draw.numbers.permutation(FRAMES)[:shown]),
+        spread=float(np.interp(progress, (0.22, 0.38), (0.03, 1.0))),
+        alone=float(np.interp(progress, (0.2, 0.3), (0.8, 0.2))),
+        asked=float(np.interp(progress, (0.25, 0.38), (1.0, 0.2))),
+    )
+
+
+def _further(draw: Draw) -> Stage:
+    """Clips of any of the lengths, anywhere."""
+    return Stage(np.arange(draw.numbers.choice(LONG)), 1.0, alone_in(draw), asked=0.2)
+
+
+def _whole(draw: Draw) -> Stage:
+    return Stage(np.arange(FRAMES), 1.0, alone_in(draw))
 
 
 def _drawn(
-    run: Run,
-    places: Callable[[Draw], np.ndarray],
-    spread: Callable[[Draw], float],
-    follow: Callable[[Scene], Scene] = lambda scene: scene,
-) -> Callable[[Draw], Clips]:
-    """A step's clips: the frames at those places, of scenes that `follow` may change behind their captions.
+    run: Run, stage: Callable[[Draw], Stage], follow: Callable[[Scene], Scene] = lambda scene: scene
+) -> Callable[[Draw], Staged]:
+    """A step's clips, of scenes that `follow` may change behind their captions.
 
-    A spinning shape is upright halfway through a clip that one window holds. Beginning at any angle, each of
-    its frames could be at any, and what a module learned of them would be a disc.
+    What moves on the spot is halfway through its round halfway through a clip that one window holds. Were it
+    anywhere, each frame could show any of it, and a module would learn their mean: a disc, a thing at rest.
     """
 
-    def staged(scene: Scene, frames: int, draw: Draw) -> Scene:
-        upright = scene.subject.motion == "spinning" and frames <= FRAMES
-        return scene.staged(draw.numbers, min(spread(draw), UPRIGHT) if upright else spread(draw))
+    def staged(scene: Scene, now: Stage, draw: Draw) -> Scene:
+        close = scene.subject.motion in ON_THE_SPOT and len(now.places) <= FRAMES
+        return scene.staged(draw.numbers, min(now.spread, TURNED) if close else now.spread)
 
-    def drawn(draw: Draw) -> Clips:
-        at = places(draw)
-        clips = run.scale * FRAMES_A_STEP // len(at)
+    def drawn(draw: Draw) -> Staged:
+        now = stage(draw)
+        clips = run.scale * FRAMES_A_STEP // len(now.places)
         scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(clips)]
         captions = captions_of(scenes, draw)
-        return Clips.of([staged(follow(scene), len(at), draw) for scene in scenes], captions, at, draw)
+        scenes = [staged(follow(scene), now, draw) for scene in scenes]
+        return Staged(Clips.of(scenes, captions, now.places, draw, now.alone), now)
 
     return drawn
 
 
-def _short(draw: Draw) -> np.ndarray:
-    """A few frames of a clip at first, in the end all of them."""
-    shown = SHOWN[int(draw.progress * len(SHOWN))]
-    return np.sort(draw.numbers.permutation(FRAMES)[:shown])
+def weighed(errors: Tensor) -> Tensor:
+    """The mean squared error of clips [B, F, …], of which what changes from frame to frame counts more.
+
+    What is best to predict stays the same; less of a step goes into how clips look, and more into how they
+    move.
+    """
+    mean = errors.mean(1, keepdim=True)
+    return mean.pow(2).mean() + MOVING * (errors - mean).pow(2).mean()
 
 
-def _loss(layers: AppliedMotion, frozen: Frozen) -> Callable[[Clips], Tensor]:
-    def loss(clips: Clips) -> Tensor:
-        options: dict[str, Any] = {LAYERS: (layers,), CALL_FRAMES: clips.count}
+def covered(frames: Tensor) -> Tensor:
+    """Where the shape is in frames [N, 3, H, W], as 0 or 1 [N, 1, H, W]."""
+    return (frames.amax(1, keepdim=True) - frames.amin(1, keepdim=True) > COLOURED).float()
+
+
+def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> Callable[[Staged], Tensor]:
+    """`probe`: asked at every place what the shape covers: in noise alone, only the words tell that."""
+
+    def loss(given: Staged) -> Tensor:
+        clips, heard = given.clips, []
+        shape = covered(clips.frames.to(frozen.device))
+
+        def missed(logits: Tensor) -> Tensor:
+            share = F.adaptive_avg_pool2d(shape, (logits.shape[2], logits.shape[3]))
+            return F.binary_cross_entropy_with_logits(logits.float(), share)
+
+        sets = (layers,) if probe is None else (layers, probe.listen(missed, heard))
+        options: dict[str, Any] = {LAYERS: sets, CALL_FRAMES: clips.count}
         if clips.count < FRAMES:
             options[POSITIONS] = clips.places.to(frozen.device)
-        return frozen.loss(clips, lambda _: options)
+        value = weighed(frozen.errors(clips, lambda _: options).unflatten(0, (-1, clips.count)))
+        return value + given.stage.asked * torch.stack(heard).sum() if heard else value
 
     return loss
 
@@ -153,8 +206,7 @@ def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     torch.manual_seed(run.seed)
     motion = MotionModel(MOTION).to(frozen.device)
     start_at_rest(motion)
-    layers = AppliedMotion(motion, MotionSettings(views=VIEWS))
-    return motion, fit(run, motion, _drawn(run, _short, widening), _loss(layers, frozen), 1e-3)
+    return motion, _fit_asked(run, frozen, motion, _from_nothing, 1e-3)
 
 
 def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
@@ -162,10 +214,16 @@ def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
 
     Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
     """
-    motion.requires_grad_(True)
-    layers = AppliedMotion(motion, MotionSettings(views=VIEWS))
-    drawn = _drawn(run, lambda draw: np.arange(draw.numbers.choice(LONG)), lambda _: 1.0)
-    return fit(run, motion, drawn, _loss(layers, frozen), 7e-4)
+    torch.manual_seed(run.seed)
+    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, 7e-4)
+
+
+def _fit_asked(
+    run: Run, frozen: Frozen, motion: MotionModel, stage: Callable[[Draw], Stage], lr: float
+) -> dict:
+    probe = Probe(1).to(frozen.device)
+    loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, probe)
+    return fit(run, nn.ModuleList([motion, probe]), _drawn(run, stage), loss, lr)
 
 
 def start_at_rest(motion: MotionModel) -> None:
@@ -191,4 +249,4 @@ def train_drift(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[MotionLo
     def drifting(scene: Scene) -> Scene:
         return replace(scene, subject=replace(scene.subject, motion="left"))
 
-    return lora, fit(run, lora, _drawn(run, _short, widening, drifting), _loss(layers, frozen), 3e-3)
+    return lora, fit(run, lora, _drawn(run, _whole, drifting), _loss(layers, frozen), 3e-3)

@@ -7,16 +7,18 @@ import pytest
 import torch
 from framewright.controls.flow_completion import FlowCompletion
 from framewright.demo import files, fit, hints, render
+from framewright.demo.data import pixels
 from framewright.demo.files import MOTION, UNET
 from framewright.demo.fit import Draw, Run
+from framewright.demo.probe import Probe
 from framewright.demo.recipes_control import Led, bent, train_control, train_follow
 from framewright.demo.recipes_flow import train_completion
 from framewright.demo.recipes_known import train_known
-from framewright.demo.recipes_motion import Frozen, train_drift, train_long, train_motion
+from framewright.demo.recipes_motion import Frozen, covered, train_drift, train_long, train_motion, weighed
 from framewright.demo.recipes_sparse import train_sparse
 from framewright.demo.text import WordEncoder
 from framewright.demo.vae import SmallVAE
-from framewright.demo.world import FRAMES, Scene, Subject
+from framewright.demo.world import FRAMES, Scene, Subject, subjects
 from framewright.temporal.control_net import ControlNet, encoder_weights
 from framewright.temporal.families import KNOWN_CONV
 from framewright.temporal.motion import MotionModel
@@ -58,6 +60,35 @@ def test_a_motion_module_begins_at_rest_and_its_image_model_stays(run: Run, froz
     outputs = [motion.at(site).proj_out.weight.detach().abs().max() for site in motion.channels]
     assert all(0 < float(output) < 0.01 for output in outputs)
     assert changed(before, frozen.unet.state_dict()) == 0
+
+
+def test_an_error_that_changes_from_frame_to_frame_counts_four_times() -> None:
+    errors = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    assert weighed(errors).item() == pytest.approx((1 + 0) / 2 + 4 * (0 + 1) / 2)
+
+
+def test_a_shape_is_found_by_its_colour() -> None:
+    rng = np.random.default_rng(2)
+    scenes = [Scene.sample(subject, rng) for subject in subjects()[::7]]
+    frames = pixels([render.frame(scene, 4) for scene in scenes])
+    true = torch.from_numpy(np.stack([render.mask(scene, 4) for scene in scenes]))[:, None]
+    found = covered(frames)
+    assert (found == (true > 0.5)).float().mean() > 0.99
+    assert found.flatten(1).any(1).all()
+
+
+def test_a_probe_learns_what_activations_hold_and_leaves_them() -> None:
+    torch.manual_seed(0)
+    probe, site = Probe(1), ("input", 1)
+    h = torch.randn(4, MotionModel(MOTION).channels[site], 8, 8)
+    sets = probe.listen(lambda logits: (logits - h[:, :1]).pow(2).mean(), heard := [])
+    optimizer = torch.optim.Adam(probe.parameters(), 0.05)
+    for _ in range(60):
+        assert sets(site, h, {}, "") is h
+        optimizer.zero_grad()
+        heard[-1].backward()
+        optimizer.step()
+    assert heard[-1] < 0.2 * heard[0]
 
 
 def test_long_clips_train_a_motion_module_further(run: Run, frozen: Frozen, motion: MotionModel) -> None:
