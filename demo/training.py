@@ -120,7 +120,7 @@ RECIPES = {
     "decoder": Recipe(4000, _decoder),
     "image": Recipe(4500, _image),
     "motion": Recipe(4000, _motion),
-    "long": Recipe(2000, _long),
+    "long": Recipe(2400, _long),
     "known": Recipe(2000, _known),
     "drift": Recipe(400, _drift),
     "canny": Recipe(1500, _control),
