@@ -56,7 +56,7 @@ class Clips:
         )  # fmt: skip
 
 
-def alone_in(draw: Draw) -> float:
+def noise_alone(draw: Draw) -> float:
     """The part of clips that is noise alone over the course of a run that begins with a motion module."""
     return 0.35 * (1 - 0.5 * draw.progress)
 

@@ -19,7 +19,7 @@ from ..temporal.pose_guider import PoseInput
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS
 from . import hints, render
-from .clips import Clips, alone_in, captions_of
+from .clips import Clips, captions_of, noise_alone
 from .data import LATENT, TRAINED_ON, diffuse, draw_caption, draw_subject, pixels
 from .files import CONTROL, GUIDER, NEXT, UNET
 from .fit import Draw, Run, fit
@@ -194,7 +194,7 @@ def train_follow(run: Run, control: str, net: ControlNet, frozen: Frozen, motion
     def drawn(draw: Draw) -> tuple[Clips, Tensor]:
         scenes = [led(_scene(control, draw), draw) for _ in range(CLIPS_A_STEP * run.scale)]
         maps = np.concatenate([_clip_hints(control, scene) for scene in scenes])
-        clips = Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw, alone_in(draw))
+        clips = Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw, noise_alone(draw))
         return clips, torch.from_numpy(maps).permute(0, 3, 1, 2).float().contiguous()
 
     def loss(given: tuple[Clips, Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from ..temporal.motion import MotionModel
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
-from .clips import Clips, alone_in, captions_of
+from .clips import Clips, captions_of, noise_alone
 from .files import KNOWN, UNET
 from .fit import Draw, Run, fit
 from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving
@@ -75,7 +75,7 @@ def _drawn(run: Run):  # noqa: ANN202 - what `fit` takes
         captions = captions_of(scenes, draw)
         places = first + apart * np.arange(FRAMES)
         scenes = [scene.staged(draw.numbers, _widening(draw)) for scene in scenes]
-        clips = Clips.of(scenes, captions, places, draw, alone_in(draw))
+        clips = Clips.of(scenes, captions, places, draw, noise_alone(draw))
         known = torch.from_numpy(_known(count, first > 0, draw)).flatten()
         amounts = SHAKEN * torch.rand(count, generator=draw.noise).repeat_interleave(FRAMES)
         return KnownClips(clips, known, amounts.view(-1, 1, 1, 1) * draw.randn(*clips.noise.shape))

@@ -19,7 +19,7 @@ from ..temporal.parts import Parts
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from ..temporal.unet import SpaceTimeUNet
-from .clips import Clips, alone_in, captions_of
+from .clips import Clips, captions_of, noise_alone
 from .data import TRAINED_ON, diffuse, draw_subject
 from .files import MOTION
 from .fit import Draw, Run, fit
@@ -135,11 +135,11 @@ def _from_nothing(draw: Draw) -> Stage:
 
 def _further(draw: Draw) -> Stage:
     """Clips of any of the lengths, anywhere."""
-    return Stage(np.arange(draw.numbers.choice(LONG)), 1.0, alone_in(draw), asked=0.2)
+    return Stage(np.arange(draw.numbers.choice(LONG)), 1.0, noise_alone(draw), asked=0.2)
 
 
 def _whole(draw: Draw) -> Stage:
-    return Stage(np.arange(FRAMES), 1.0, alone_in(draw))
+    return Stage(np.arange(FRAMES), 1.0, noise_alone(draw))
 
 
 def _drawn(
@@ -181,19 +181,25 @@ def covered(frames: Tensor) -> Tensor:
     return (frames.amax(1, keepdim=True) - frames.amin(1, keepdim=True) > COLOURED).float()
 
 
+def _missed(shape: Tensor) -> Callable[[Tensor], Tensor]:
+    """How far answers [N, 1, h, w] are from the part of each place that the shape covers."""
+
+    def loss(logits: Tensor) -> Tensor:
+        share = F.adaptive_avg_pool2d(shape, (logits.shape[2], logits.shape[3]))
+        return F.binary_cross_entropy_with_logits(logits.float(), share)
+
+    return loss
+
+
 def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> Callable[[Staged], Tensor]:
     """`probe`: asked at every place what the shape covers: in noise alone, only the words tell that."""
 
     def loss(given: Staged) -> Tensor:
         clips, heard = given.clips, []
-        shape = covered(clips.frames.to(frozen.device))
-
-        def missed(logits: Tensor) -> Tensor:
-            share = F.adaptive_avg_pool2d(shape, (logits.shape[2], logits.shape[3]))
-            return F.binary_cross_entropy_with_logits(logits.float(), share)
-
-        sets = (layers,) if probe is None else (layers, probe.listen(missed, heard))
-        options: dict[str, Any] = {LAYERS: sets, CALL_FRAMES: clips.count}
+        options: dict[str, Any] = {LAYERS: (layers,), CALL_FRAMES: clips.count}
+        if probe is not None:
+            missed = _missed(covered(clips.frames.to(frozen.device)))
+            options[LAYERS] = layers, probe.listen(missed, heard)
         if clips.count < FRAMES:
             options[POSITIONS] = clips.places.to(frozen.device)
         value = weighed(frozen.errors(clips, lambda _: options).unflatten(0, (-1, clips.count)))

@@ -13,7 +13,7 @@ from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS
 from ..temporal.sparse_control import SparseControlNet, rows_shown
-from .clips import Clips, alone_in, captions_of
+from .clips import Clips, captions_of, noise_alone
 from .data import draw_subject
 from .files import SPARSE
 from .fit import Draw, Run, fit
@@ -60,7 +60,9 @@ def train_sparse(run: Run, frozen: Frozen, motion: MotionModel) -> tuple[SparseC
     def drawn(draw: Draw) -> Shown:
         at = [_shown(draw) for _ in range(CLIPS_A_STEP * run.scale)]
         scenes = [_scene(one, draw) for one in at]
-        return Shown(Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw, alone_in(draw)), at)
+        return Shown(
+            Clips.of(scenes, captions_of(scenes, draw), np.arange(FRAMES), draw, noise_alone(draw)), at
+        )
 
     def loss(given: Shown) -> Tensor:
         clips = given.clips.frames.unflatten(0, (-1, FRAMES))

@@ -12,7 +12,7 @@ class Linear(torch.nn.Linear):
     """A projection, on a CPU as a 1×1 convolution in float32.
 
     torch brings two libraries for that. Matrix products go to the one that keeps to narrow instructions on
-    AMD's CPUs, convolutions to the other, which takes half the time there and as long on Intel's.
+    AMD's CPUs, convolutions to oneDNN, which takes half the time there.
     """
 
     def forward(self, input: Tensor) -> Tensor:
