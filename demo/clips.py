@@ -9,9 +9,10 @@ from torch import Tensor
 from . import render
 from .data import LATENT, draw_caption, pixels
 from .fit import Draw
-from .world import Scene
+from .world import FRAMES, Scene
 
-MISLED, MISLED_FROM = 0.7, 800  # of the clips at this timestep or a noisier one
+MISLED, HIDDEN = 0.7, 0.5  # of the clips that one window holds, and of longer ones
+HEAVY = 800  # at this timestep or a noisier one
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Clips:
     places: Tensor  # [F], each frame's number in its clip
     at: Tensor  # [B], timesteps
     noise: Tensor  # [B·F, 4, h, w]
-    alone: Tensor  # [B], whether the noise shows nothing
+    alone: Tensor  # [B·F], whether the noise shows nothing
     misled: Tensor  # [B], whether it shows the traces, M in number
     traces: Tensor  # [M·F, 3, H, W]
 
@@ -40,20 +41,32 @@ class Clips:
 
         Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
         last timestep still shows a trace of the clip; so a part of the clips, `alone_in` (0..1), is noise
-        alone, and others are misled.
+        alone, and others are misled. Of long clips a stretch is hidden: what moves there, and where, must be
+        had from the words and from the windows around.
         """
-        clips = len(scenes)
+        clips, long = len(scenes), len(places) > FRAMES
         chance = torch.rand(clips, generator=draw.noise) ** 1.5
         alone = torch.rand(clips, generator=draw.noise) < alone_in
         at = (999 * (1 - chance.masked_fill(alone, 0))).long()
-        misled = (torch.rand(clips, generator=draw.noise) < MISLED) & (at >= MISLED_FROM) & ~alone
+        heavy = (at >= HEAVY) & ~alone
+        untrue = heavy & (torch.rand(clips, generator=draw.noise) < (HIDDEN if long else MISLED))
+        misled, holed = untrue & (not long), untrue & long
+        hidden = holed[:, None] & _stretches(clips, len(places), draw)
         lied_of = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
         traces = [picture for scene in lied_of for picture in _trace(scene, places, draw)]
         return cls(
             pixels([picture for scene in scenes for picture in render.pictures(scene, places)]),
-            captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT), alone, misled,
+            captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT),
+            (alone[:, None] | hidden).flatten(), misled,
             pixels(traces) if traces else torch.empty(0, 3, 0, 0),
         )  # fmt: skip
+
+
+def _stretches(clips: int, frames: int, draw: Draw) -> Tensor:
+    """A mask [B, F] of frames in a row, between two places drawn in each clip."""
+    ends = torch.rand(clips, 2, generator=draw.noise).sort().values * frames
+    numbers = torch.arange(frames)
+    return (numbers >= ends[:, :1]) & (numbers < ends[:, 1:])
 
 
 def noise_alone(draw: Draw) -> float:

@@ -67,7 +67,7 @@ class Frozen:
         device, shown = self.device, clips.count
         with torch.no_grad():
             latents = self.vae.encode(clips.frames.to(device))
-            shows = latents.masked_fill(clips.alone.repeat_interleave(shown).view(-1, 1, 1, 1).to(device), 0)
+            shows = latents.masked_fill(clips.alone.view(-1, 1, 1, 1).to(device), 0)
             if clips.misled.any():
                 lied = clips.misled.repeat_interleave(shown).nonzero().squeeze(1).to(device)
                 shows = shows.index_copy(0, lied, self.vae.encode(clips.traces.to(device)))
@@ -116,26 +116,22 @@ class Staged:
     stage: Stage
 
 
-def _from_nothing(draw: Draw) -> Stage:
-    """Few frames, closely staged and mostly in noise alone, until the words are read; then whole clips.
+def _course(draw: Draw) -> Stage:
+    """Few frames, closely staged and mostly in noise alone, until the words are read; then longer clips.
 
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
-    window of frames has the motion at another place, so the places widen once the words are read.
+    window of frames has the motion at another place, so the places widen once the words are read. Windows
+    that overlap must agree on where a thing is, and that is learned last, of clips longer than a window.
     """
-    progress = draw.progress
-    shown = 4 if progress < 0.25 else 8 if progress < 0.4 else FRAMES
+    at = draw.progress
+    shown = 4 if at < 0.14 else 8 if at < 0.22 else FRAMES if at < 0.42 else draw.numbers.choice(LONG)
     return Stage(
-        np.sort(draw.numbers.permutation(FRAMES)[:shown]),
-        spread=float(np.interp(progress, (0.22, 0.38), (0.03, 1.0))),
-        alone=float(np.interp(progress, (0.2, 0.3), (0.8, 0.2))),
-        asked=float(np.interp(progress, (0.25, 0.38), (1.0, 0.2))),
+        np.sort(draw.numbers.permutation(max(FRAMES, shown))[:shown]),
+        spread=float(np.interp(at, (0.12, 0.21), (0.03, 1.0))),
+        alone=float(np.interp(at, (0.11, 0.17), (0.8, 0.2))),
+        asked=float(np.interp(at, (0.14, 0.21), (1.0, 0.2))),
     )
-
-
-def _further(draw: Draw) -> Stage:
-    """Clips of any of the lengths, anywhere."""
-    return Stage(np.arange(draw.numbers.choice(LONG)), 1.0, noise_alone(draw), asked=0.2)
 
 
 def _whole(draw: Draw) -> Stage:
@@ -158,7 +154,7 @@ def _drawn(
     def drawn(draw: Draw) -> Staged:
         now = stage(draw)
         clips = run.scale * FRAMES_A_STEP // len(now.places)
-        scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(clips)]
+        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(clips)]
         captions = captions_of(scenes, draw)
         scenes = [staged(follow(scene), now, draw) for scene in scenes]
         return Staged(Clips.of(scenes, captions, now.places, draw, now.alone), now)
@@ -210,26 +206,10 @@ def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> 
 
 def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     torch.manual_seed(run.seed)
-    motion = MotionModel(MOTION).to(frozen.device)
+    motion, probe = MotionModel(MOTION).to(frozen.device), Probe(1).to(frozen.device)
     start_at_rest(motion)
-    return motion, _fit_asked(run, frozen, motion, _from_nothing, 1e-3)
-
-
-def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
-    """The motion module further, also on clips so long that it sees them through windows.
-
-    Windows that overlap must agree on where a thing is, and how far they do is decided in the noise.
-    """
-    torch.manual_seed(run.seed)
-    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, 7e-4)
-
-
-def _fit_asked(
-    run: Run, frozen: Frozen, motion: MotionModel, stage: Callable[[Draw], Stage], lr: float
-) -> dict:
-    probe = Probe(1).to(frozen.device)
     loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, probe)
-    return fit(run, nn.ModuleList([motion, probe]), _drawn(run, stage), loss, lr)
+    return motion, fit(run, nn.ModuleList([motion, probe]), _drawn(run, _course), loss, 1e-3)
 
 
 def start_at_rest(motion: MotionModel) -> None:

@@ -14,7 +14,7 @@ from framewright.demo.probe import Probe
 from framewright.demo.recipes_control import Led, bent, train_control, train_follow
 from framewright.demo.recipes_flow import train_completion
 from framewright.demo.recipes_known import train_known
-from framewright.demo.recipes_motion import Frozen, covered, train_drift, train_long, train_motion, weighed
+from framewright.demo.recipes_motion import Frozen, covered, train_drift, train_motion, weighed
 from framewright.demo.recipes_sparse import train_sparse
 from framewright.demo.text import WordEncoder
 from framewright.demo.vae import SmallVAE
@@ -89,12 +89,6 @@ def test_a_probe_learns_what_activations_hold_and_leaves_them() -> None:
         heard[-1].backward()
         optimizer.step()
     assert heard[-1] < 0.2 * heard[0]
-
-
-def test_long_clips_train_a_motion_module_further(run: Run, frozen: Frozen, motion: MotionModel) -> None:
-    before = copied(motion)
-    train_long(run, frozen, motion)
-    assert changed(before, motion.state_dict()) > 0.9
 
 
 def test_known_frames_join_a_motion_module_that_keeps_its_layers(
