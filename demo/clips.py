@@ -1,5 +1,6 @@
 """Clips that a step of video training learns from, and what the noise shows of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,43 @@ from torch import Tensor
 from . import render
 from .data import LATENT, draw_caption, pixels
 from .fit import Draw
-from .world import FRAMES, Scene
+from .world import Scene
 
-MISLED, HIDDEN = 0.7, 0.5  # of the clips that one window holds, and of longer ones
-HEAVY = 800  # at this timestep or a noisier one
+MISLED_FROM = 800  # this timestep or a noisier one
+
+
+@dataclass(frozen=True)
+class Misleading:
+    """What noise shows that is not the clip, in a part of the clips (0..1) where noise is heavy."""
+
+    part: float
+    trace: Callable[[Scene, np.ndarray, Draw], list[np.ndarray]]
+
+
+def _another_pace(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
+    """A motion of another pace or way.
+
+    In noise that heavy a model would rather guess the way things move than read it. These traces tell where
+    a thing is halfway, and lie about how it got there.
+    """
+    half, pace = float(places[0] + places[-1]) / 2, draw.numbers.uniform(-1, 0.3)
+    return render.pictures(scene, half + pace * (places - half))
+
+
+def _torn(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
+    """Another take of the scene in a stretch of at most half of the clip.
+
+    So a video looks whose windows do not agree on where a thing is; the take that most frames show is the one
+    to go by.
+    """
+    pictures, frames = render.pictures(scene, places), len(places)
+    held = int(draw.numbers.integers(1, frames // 2 + 1))
+    at = int(draw.numbers.integers(frames - held + 1))
+    pictures[at : at + held] = render.pictures(scene.staged(draw.numbers, 1.0), places[at : at + held])
+    return pictures
+
+
+PACED, TORN = Misleading(0.7, _another_pace), Misleading(0.5, _torn)
 
 
 @dataclass(frozen=True)
@@ -24,7 +58,7 @@ class Clips:
     places: Tensor  # [F], each frame's number in its clip
     at: Tensor  # [B], timesteps
     noise: Tensor  # [B·F, 4, h, w]
-    alone: Tensor  # [B·F], whether the noise shows nothing
+    alone: Tensor  # [B], whether the noise shows nothing
     misled: Tensor  # [B], whether it shows the traces, M in number
     traces: Tensor  # [M·F, 3, H, W]
 
@@ -35,38 +69,28 @@ class Clips:
 
     @classmethod
     def of(
-        cls, scenes: list[Scene], captions: list[str], places: np.ndarray, draw: Draw, alone_in: float
-    ) -> "Clips":
+        cls, scenes: list[Scene], captions: list[str], places: np.ndarray, draw: Draw, alone_in: float,
+        misleading: Misleading = PACED,
+    ) -> "Clips":  # fmt: skip
         """The scenes at these places, with timesteps and noise.
 
         Mostly high noise, where it is decided what moves where. Sampling begins with noise alone, but the
         last timestep still shows a trace of the clip; so a part of the clips, `alone_in` (0..1), is noise
-        alone, and others are misled. Of long clips a stretch is hidden: what moves there, and where, must be
-        had from the words and from the windows around.
+        alone, and others are misled.
         """
-        clips, long = len(scenes), len(places) > FRAMES
+        clips = len(scenes)
         chance = torch.rand(clips, generator=draw.noise) ** 1.5
         alone = torch.rand(clips, generator=draw.noise) < alone_in
         at = (999 * (1 - chance.masked_fill(alone, 0))).long()
-        heavy = (at >= HEAVY) & ~alone
-        untrue = heavy & (torch.rand(clips, generator=draw.noise) < (HIDDEN if long else MISLED))
-        misled, holed = untrue & (not long), untrue & long
-        hidden = holed[:, None] & _stretches(clips, len(places), draw)
+        chosen = torch.rand(clips, generator=draw.noise) < misleading.part
+        misled = chosen & (at >= MISLED_FROM) & ~alone
         lied_of = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
-        traces = [picture for scene in lied_of for picture in _trace(scene, places, draw)]
+        traces = [picture for scene in lied_of for picture in misleading.trace(scene, places, draw)]
         return cls(
             pixels([picture for scene in scenes for picture in render.pictures(scene, places)]),
-            captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT),
-            (alone[:, None] | hidden).flatten(), misled,
+            captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT), alone, misled,
             pixels(traces) if traces else torch.empty(0, 3, 0, 0),
         )  # fmt: skip
-
-
-def _stretches(clips: int, frames: int, draw: Draw) -> Tensor:
-    """A mask [B, F] of frames in a row, between two places drawn in each clip."""
-    ends = torch.rand(clips, 2, generator=draw.noise).sort().values * frames
-    numbers = torch.arange(frames)
-    return (numbers >= ends[:, :1]) & (numbers < ends[:, 1:])
 
 
 def noise_alone(draw: Draw) -> float:
@@ -76,13 +100,3 @@ def noise_alone(draw: Draw) -> float:
 
 def captions_of(scenes: list[Scene], draw: Draw) -> list[str]:
     return [draw_caption(scene.subject, draw) for scene in scenes]
-
-
-def _trace(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
-    """What noise shows of a clip where it misleads: a motion of another pace or way.
-
-    In noise that heavy a model would rather guess the way things move than read it. These traces tell where
-    a thing is halfway, and lie about how it got there.
-    """
-    half, pace = float(places[0] + places[-1]) / 2, draw.numbers.uniform(-1, 0.3)
-    return render.pictures(scene, half + pace * (places - half))

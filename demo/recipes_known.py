@@ -15,9 +15,10 @@ from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from .clips import Clips, captions_of, noise_alone
+from .data import draw_subject
 from .files import KNOWN, UNET
 from .fit import Draw, Run, fit
-from .recipes_motion import FRAMES_A_STEP, Frozen, draw_moving
+from .recipes_motion import FRAMES_A_STEP, Frozen
 from .vae import CHANNELS
 from .world import Scene
 
@@ -71,7 +72,7 @@ def _drawn(run: Run):  # noqa: ANN202 - what `fit` takes
         apart = 1 if draw.numbers.uniform() < REAL_TIME else round(FURTHEST ** draw.numbers.uniform())
         first = 0 if draw.numbers.uniform() < FROM_THE_START else int(draw.numbers.integers(1, 240))
         count = max(1, run.scale * FRAMES_A_STEP // FRAMES)
-        scenes = [Scene.sample(draw_moving(draw), draw.numbers) for _ in range(count)]
+        scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(count)]
         captions = captions_of(scenes, draw)
         places = first + apart * np.arange(FRAMES)
         scenes = [scene.staged(draw.numbers, _widening(draw)) for scene in scenes]

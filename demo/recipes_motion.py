@@ -19,19 +19,18 @@ from ..temporal.parts import Parts
 from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from ..temporal.unet import SpaceTimeUNet
-from .clips import Clips, captions_of, noise_alone
-from .data import TRAINED_ON, diffuse, draw_subject
+from .clips import PACED, TORN, Clips, captions_of, noise_alone
+from .data import diffuse, draw_subject
 from .files import MOTION
 from .fit import Draw, Run, fit
 from .probe import Probe
 from .text import WordEncoder
 from .vae import SmallVAE
-from .world import FRAMES, Scene, Subject
+from .world import FRAMES, Scene
 
 FRAMES_A_STEP = 64
-LONG = (FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, by turns
+LONG = (FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, each as often
 VIEWS = Windows(FRAMES, FRAMES // 2)
-SPINNING = 0.1  # of the clips, beyond those drawn by chance: the hardest motion
 ON_THE_SPOT = ("spinning", "bouncing")
 TURNED = 0.1  # of a round: how far from halfway these may be, halfway through a short clip
 MOVING = 4.0  # times as much weighs the part of an error that changes from frame to frame
@@ -67,7 +66,7 @@ class Frozen:
         device, shown = self.device, clips.count
         with torch.no_grad():
             latents = self.vae.encode(clips.frames.to(device))
-            shows = latents.masked_fill(clips.alone.view(-1, 1, 1, 1).to(device), 0)
+            shows = latents.masked_fill(clips.alone.repeat_interleave(shown).view(-1, 1, 1, 1).to(device), 0)
             if clips.misled.any():
                 lied = clips.misled.repeat_interleave(shown).nonzero().squeeze(1).to(device)
                 shows = shows.index_copy(0, lied, self.vae.encode(clips.traces.to(device)))
@@ -88,16 +87,6 @@ def _bfloat16(device: str) -> bool:
         return True
     able = getattr(torch.cpu, "get_capabilities", dict)()  # of newer torch
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def draw_moving(draw: Draw) -> Subject:
-    """A subject to train on, spinning more often than others do."""
-    if draw.numbers.uniform() < SPINNING:
-        return _SPINNING[draw.numbers.integers(len(_SPINNING))]
-    return draw_subject(draw)
-
-
-_SPINNING = [subject for subject in TRAINED_ON if subject.motion == "spinning"]
 
 
 @dataclass(frozen=True)
@@ -125,12 +114,12 @@ def _course(draw: Draw) -> Stage:
     that overlap must agree on where a thing is, and that is learned last, of clips longer than a window.
     """
     at = draw.progress
-    shown = 4 if at < 0.14 else 8 if at < 0.22 else FRAMES if at < 0.42 else draw.numbers.choice(LONG)
+    shown = 4 if at < 0.09 else 8 if at < 0.15 else FRAMES if at < 0.28 else draw.numbers.choice(LONG)
     return Stage(
         np.sort(draw.numbers.permutation(max(FRAMES, shown))[:shown]),
-        spread=float(np.interp(at, (0.12, 0.21), (0.03, 1.0))),
-        alone=float(np.interp(at, (0.11, 0.17), (0.8, 0.2))),
-        asked=float(np.interp(at, (0.14, 0.21), (1.0, 0.2))),
+        spread=float(np.interp(at, (0.08, 0.14), (0.03, 1.0))),
+        alone=float(np.interp(at, (0.07, 0.11), (0.8, 0.2))),
+        asked=float(np.interp(at, (0.09, 0.14), (1.0, 0.2))),
     )
 
 
@@ -147,17 +136,18 @@ def _drawn(
     anywhere, each frame could show any of it, and a module would learn their mean: a disc, a thing at rest.
     """
 
-    def staged(scene: Scene, now: Stage, draw: Draw) -> Scene:
-        close = scene.subject.motion in ON_THE_SPOT and len(now.places) <= FRAMES
-        return scene.staged(draw.numbers, min(now.spread, TURNED) if close else now.spread)
-
     def drawn(draw: Draw) -> Staged:
         now = stage(draw)
-        clips = run.scale * FRAMES_A_STEP // len(now.places)
+        short, clips = len(now.places) <= FRAMES, run.scale * FRAMES_A_STEP // len(now.places)
+
+        def staged(scene: Scene) -> Scene:
+            close = short and scene.subject.motion in ON_THE_SPOT
+            return scene.staged(draw.numbers, min(now.spread, TURNED) if close else now.spread)
+
         scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(clips)]
         captions = captions_of(scenes, draw)
-        scenes = [staged(follow(scene), now, draw) for scene in scenes]
-        return Staged(Clips.of(scenes, captions, now.places, draw, now.alone), now)
+        scenes = [staged(follow(scene)) for scene in scenes]
+        return Staged(Clips.of(scenes, captions, now.places, draw, now.alone, PACED if short else TORN), now)
 
     return drawn
 

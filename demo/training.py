@@ -114,7 +114,7 @@ RECIPES = {
     "vae": Recipe(2200, _vae),
     "decoder": Recipe(4000, _decoder),
     "image": Recipe(4500, _image),
-    "motion": Recipe(7200, _motion),
+    "motion": Recipe(10800, _motion),
     "known": Recipe(2000, _known),
     "drift": Recipe(400, _drift),
     "canny": Recipe(1500, _control),
