@@ -1,7 +1,7 @@
 """Clips that a step of video training learns from, and what the noise shows of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from . import render
 from .data import LATENT, draw_caption, pixels
 from .fit import Draw
-from .world import Scene
+from .world import SIZE, Scene
 
 MISLED_FROM = 800  # this timestep or a noisier one
 
@@ -39,10 +39,12 @@ def _torn(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
     So a video looks whose windows do not agree on where a thing is; the take that most frames show is the one
     to go by.
     """
+    x, y = draw.numbers.uniform(0, SIZE, 2)
+    other = replace(scene, x=float(x), y=float(y)).staged(draw.numbers, 1.0)
     pictures, frames = render.pictures(scene, places), len(places)
     held = int(draw.numbers.integers(1, frames // 2 + 1))
     at = int(draw.numbers.integers(frames - held + 1))
-    pictures[at : at + held] = render.pictures(scene.staged(draw.numbers, 1.0), places[at : at + held])
+    pictures[at : at + held] = render.pictures(other, places[at : at + held])
     return pictures
 
 

@@ -1,5 +1,7 @@
 """What a step of video training is shown of its clips."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from framewright.demo import render
 from framewright.demo.clips import MISLED_FROM, PACED, TORN, Clips, Misleading, captions_of
 from framewright.demo.data import pixels
 from framewright.demo.fit import Draw
-from framewright.demo.world import FRAMES, Scene, subjects
+from framewright.demo.world import FRAMES, MOTIONS, Scene, Subject, subjects
 
 COUNT = 40
 
@@ -33,12 +35,14 @@ def test_a_part_of_the_clips_in_heavy_noise_is_misled(misleading: Misleading) ->
     assert len(clips.traces) == 8 * clips.misled.sum()
 
 
-def test_a_torn_clip_is_another_take_in_one_stretch_of_at_most_half() -> None:
-    clips = drawn(2 * FRAMES, 0.0, TORN)
-    true = clips.frames.unflatten(0, (COUNT, -1))[clips.misled]
-    other = (true != clips.traces.unflatten(0, (-1, 2 * FRAMES))).flatten(2).any(2).int()
-    begun = other.diff(dim=1, prepend=torch.zeros(len(other), 1, dtype=torch.int)) > 0
-    assert (begun.sum(1) == 1).all() and (other.sum(1) <= FRAMES).all()
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_torn_clip_is_another_take_in_one_stretch_of_at_most_half(motion: str) -> None:
+    draw, places = Draw.of(3, 2, 1), np.arange(2 * FRAMES)
+    scene = Scene.sample(Subject("red", "star", motion, "striped"), draw.numbers)
+    pairs = zip(TORN.trace(scene, places, draw), render.pictures(scene, places), strict=True)
+    other = [not np.array_equal(shown, true) for shown, true in pairs]
+    begun = [now and not before for before, now in pairwise([False, *other])]
+    assert sum(begun) == 1 and sum(other) <= FRAMES
 
 
 def test_a_clip_of_another_pace_is_true_halfway() -> None:
