@@ -12,14 +12,13 @@ from .data import LATENT, draw_caption, pixels
 from .fit import Draw
 from .world import SIZE, Scene
 
-MISLED_FROM = 800  # this timestep or a noisier one
-
 
 @dataclass(frozen=True)
 class Misleading:
-    """What noise shows that is not the clip, in a part of the clips (0..1) where noise is heavy."""
+    """What noise shows that is not the clip, in a part of the clips (0..1) of timestep `since` or noisier."""
 
     part: float
+    since: int
     trace: Callable[[Scene, np.ndarray, Draw], list[np.ndarray]]
 
 
@@ -37,7 +36,7 @@ def _torn(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
     """Another take of the scene in a stretch of at most half of the clip.
 
     So a video looks whose windows do not agree on where a thing is; the take that most frames show is the one
-    to go by.
+    to go by. Windows part in the first steps of sampling, but there is noise enough to mend that until later.
     """
     x, y = draw.numbers.uniform(0, SIZE, 2)
     other = replace(scene, x=float(x), y=float(y)).staged(draw.numbers, 1.0)
@@ -48,7 +47,7 @@ def _torn(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
     return pictures
 
 
-PACED, TORN = Misleading(0.7, _another_pace), Misleading(0.5, _torn)
+PACED, TORN = Misleading(0.7, 800, _another_pace), Misleading(0.5, 500, _torn)
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Clips:
         alone = torch.rand(clips, generator=draw.noise) < alone_in
         at = (999 * (1 - chance.masked_fill(alone, 0))).long()
         chosen = torch.rand(clips, generator=draw.noise) < misleading.part
-        misled = chosen & (at >= MISLED_FROM) & ~alone
+        misled = chosen & (at >= misleading.since) & ~alone
         lied_of = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
         traces = [picture for scene in lied_of for picture in misleading.trace(scene, places, draw)]
         return cls(

@@ -29,6 +29,7 @@ from .vae import SmallVAE
 from .world import FRAMES, Scene
 
 FRAMES_A_STEP = 64
+ALONE, ASKED = 0.2, 0.2  # see `Stage`, once the words are read
 LONG = (FRAMES, 2 * FRAMES, 4 * FRAMES)  # frames of a clip where windows are learned, each as often
 VIEWS = Windows(FRAMES, FRAMES // 2)
 ON_THE_SPOT = ("spinning", "bouncing")
@@ -111,16 +112,21 @@ def _course(draw: Draw) -> Stage:
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
     window of frames has the motion at another place, so the places widen once the words are read. Windows
-    that overlap must agree on where a thing is, and that is learned last, of clips longer than a window.
+    that overlap must agree on where a thing is, and that is learned last, of clips longer than a window; most
+    of it in `train_long`.
     """
     at = draw.progress
-    shown = 4 if at < 0.09 else 8 if at < 0.15 else FRAMES if at < 0.28 else draw.numbers.choice(LONG)
+    shown = 4 if at < 0.18 else 8 if at < 0.3 else FRAMES if at < 0.56 else draw.numbers.choice(LONG)
     return Stage(
         np.sort(draw.numbers.permutation(max(FRAMES, shown))[:shown]),
-        spread=float(np.interp(at, (0.08, 0.14), (0.03, 1.0))),
-        alone=float(np.interp(at, (0.07, 0.11), (0.8, 0.2))),
-        asked=float(np.interp(at, (0.09, 0.14), (1.0, 0.2))),
+        spread=float(np.interp(at, (0.16, 0.28), (0.03, 1.0))),
+        alone=float(np.interp(at, (0.14, 0.22), (0.8, ALONE))),
+        asked=float(np.interp(at, (0.18, 0.28), (1.0, ASKED))),
     )
+
+
+def _further(draw: Draw) -> Stage:
+    return Stage(np.arange(draw.numbers.choice(LONG)), 1.0, ALONE, ASKED)
 
 
 def _whole(draw: Draw) -> Stage:
@@ -196,10 +202,23 @@ def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> 
 
 def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     torch.manual_seed(run.seed)
-    motion, probe = MotionModel(MOTION).to(frozen.device), Probe(1).to(frozen.device)
+    motion = MotionModel(MOTION).to(frozen.device)
     start_at_rest(motion)
+    return motion, _fit_asked(run, frozen, motion, _course, 1e-3)
+
+
+def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
+    """The motion module further, on clips of all lengths: windows take long to learn to agree."""
+    torch.manual_seed(run.seed)
+    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, 6e-4)
+
+
+def _fit_asked(
+    run: Run, frozen: Frozen, motion: MotionModel, stage: Callable[[Draw], Stage], lr: float
+) -> dict:
+    probe = Probe(1).to(frozen.device)
     loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, probe)
-    return motion, fit(run, nn.ModuleList([motion, probe]), _drawn(run, _course), loss, 1e-3)
+    return fit(run, nn.ModuleList([motion, probe]), _drawn(run, stage), loss, lr)
 
 
 def start_at_rest(motion: MotionModel) -> None:

@@ -17,7 +17,7 @@ from .recipes import train_decoder, train_image, train_vae
 from .recipes_control import train_control, train_follow, train_guider
 from .recipes_flow import train_completion
 from .recipes_known import train_known
-from .recipes_motion import Frozen, train_drift, train_motion
+from .recipes_motion import Frozen, train_drift, train_long, train_motion
 from .recipes_sparse import train_sparse
 from .text import WordEncoder
 from .vae import SmallVAE
@@ -74,6 +74,11 @@ def _motion(run: Run) -> Made:
     return {"motion": motion.state_dict()}, record
 
 
+def _long(run: Run) -> Made:
+    record = train_long(run, _frozen(run), motion := _shipped_motion(run))
+    return {"motion": motion.state_dict()}, record
+
+
 def _known(run: Run) -> Made:
     known, record = train_known(run, _frozen(run), _shipped_motion(run))
     return {"known": known.tensors()}, record
@@ -114,7 +119,8 @@ RECIPES = {
     "vae": Recipe(2200, _vae),
     "decoder": Recipe(4000, _decoder),
     "image": Recipe(4500, _image),
-    "motion": Recipe(10800, _motion),
+    "motion": Recipe(5400, _motion),
+    "long": Recipe(6000, _long),
     "known": Recipe(2000, _known),
     "drift": Recipe(400, _drift),
     "canny": Recipe(1500, _control),

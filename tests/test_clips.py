@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from framewright.demo import render
-from framewright.demo.clips import MISLED_FROM, PACED, TORN, Clips, Misleading, captions_of
+from framewright.demo.clips import PACED, TORN, Clips, Misleading, captions_of
 from framewright.demo.data import pixels
 from framewright.demo.fit import Draw
 from framewright.demo.world import FRAMES, MOTIONS, Scene, Subject, subjects
@@ -29,7 +29,7 @@ def test_noise_alone_is_the_last_timestep_and_never_misleads(misleading: Mislead
 @pytest.mark.parametrize("misleading", [PACED, TORN])
 def test_a_part_of_the_clips_in_heavy_noise_is_misled(misleading: Misleading) -> None:
     clips = drawn(8, 0.2, misleading)
-    heavy = (clips.at >= MISLED_FROM) & ~clips.alone
+    heavy = (clips.at >= misleading.since) & ~clips.alone
     assert abs(clips.misled[heavy].float().mean() - misleading.part) < 0.2
     assert not clips.misled[~heavy].any()
     assert len(clips.traces) == 8 * clips.misled.sum()
