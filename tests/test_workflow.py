@@ -12,6 +12,7 @@ from framewright.embedded.workflow import load, parse, set_inputs, to_prompt
 from framewright.errors import FramewrightError
 
 PAGE = Path(__file__).parent / "page"
+SHIPPED = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 INFO: dict[str, Any] = json.loads((PAGE / "object_info.json").read_text())  # of 0.33.0, without texts
 
 SOURCE = {"input": {"required": {"seed": ["INT", {}]}}, "output": ["IMAGE"], "display_name": "Source"}
@@ -200,6 +201,18 @@ def ring() -> dict[str, Any]:
 def test_refused(workflow: dict[str, Any], said: str) -> None:
     with pytest.raises(FramewrightError, match=said):
         to_prompt(workflow, SMALL)
+
+
+def test_no_sheet_says_a_prompt_again() -> None:
+    """One node feeds a prompt and the sheet of it; else who sets another prompt gets a sheet that lies."""
+    sheets = 0
+    for path in SHIPPED:
+        nodes = load(path)["nodes"]
+        texts = [one["widgets_values"][0] for one in nodes if one["type"].endswith(("Prompt", "String"))]
+        labels = [one["widgets_values"][1] for one in nodes if one["type"] == "FramewrightContactSheet"]
+        sheets += len(labels)
+        assert not [label for label in labels for text in texts if text and text in label], path.stem
+    assert sheets
 
 
 def test_broken_files(tmp_path: Path) -> None:
