@@ -44,6 +44,8 @@ def main() -> int:
     options = arguments()
     given = (options.workflow, options.assignments, options.input, options.out)
     try:
+        if options.out.exists() and not options.out.is_dir():
+            raise FramewrightError(f"--out: {options.out} is a file, expected a folder")
         if options.server or options.host == "comfyui":
             from framewright.bridge.render import render
 

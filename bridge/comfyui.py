@@ -1,5 +1,6 @@
 """ComfyUI as the host of the nodes."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from ..demo.files import FOLDER as DEMO_FOLDER
 from ..demo.files import MOTION_FILES as DEMO_MOTION
+from ..errors import FramewrightError
 from ..temporal.parts import Parts
 from ..temporal.sparse_control import SparseControlNet
 from .comfyui_demo import demo_control, demo_model
@@ -28,12 +30,16 @@ from .comfyui_model import ComfyModel, attention
 from .comfyui_sparse_control import SparseControl
 from .comfyui_video import StreamedVideo
 from .comfyui_worker import start_worker
-from .host import Start
+from .host import DRAWS_NOISE, Start
 
 MOTION_FOLDERS = ("animatediff_models", "motion_modules")
 LORA_FOLDERS = ("animatediff_motion_lora", "motion_lora")
 CONTROL_FOLDERS = ("controlnet",)
 DEPTH_FOLDERS, ONNX_FOLDERS = ("depth",), ("onnx",)
+
+
+def _refuse_noise(*_: Any) -> Tensor:
+    raise FramewrightError(DRAWS_NOISE)
 
 
 class ComfyHost:
@@ -52,6 +58,13 @@ class ComfyHost:
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)
         return ComfyGuider(guider)
+
+    def without_noise(self, sampler: Any) -> Any:
+        function = getattr(sampler, "sampler_function", None)
+        if function is None or "noise_sampler" not in inspect.signature(function).parameters:
+            return sampler
+        options = {**sampler.extra_options, "noise_sampler": _refuse_noise}
+        return comfy.samplers.KSAMPLER(function, options, sampler.inpaint_options)
 
     def progress(self, guider: ComfyGuider, total: int) -> Callable[[int, Tensor | None], None]:
         return progress(guider, total)

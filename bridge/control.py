@@ -12,7 +12,7 @@ from ..controls.weights import ControlWeights, Layer, fit_frames, fit_rows
 from ..demo.files import CONTROLS, NEXT, SPARSELY
 from ..errors import FramewrightError
 from ..temporal.sparse_control import load_sparse_control
-from .host import host
+from .host import check_range, host
 from .pictures import check_maps
 
 DEMO_CONTROLS = (*CONTROLS, SPARSELY, NEXT)
@@ -69,11 +69,7 @@ def control_video(
     maps, or as `at` reaches to.
     """
     check_maps(image)
-    start, end = strengths.between
-    if start > end:
-        raise FramewrightError(
-            f"start_percent: {start} came with end_percent {end}, expected the start before the end"
-        )
+    check_range(strengths.between)
     if strengths.strength == 0:
         return list(conds)
     sparse = getattr(control, "sparse", False)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..controls.weights import ControlWeights
+from ..errors import FramewrightError
 from ..sampling.window_plan import Windows
 from ..temporal.checkpoint import Reader
 from ..temporal.extent import Extent
@@ -21,6 +22,7 @@ from ..temporal.sparse_control import SparseControlNet
 
 InputPatch = Callable[[Tensor, dict[str, Any]], Tensor]  # (activations, transformer_options)
 Start = Callable[[Mapping[str, str], Path], subprocess.Popen]  # (environment, folder of its own)
+SomeExtent = TypeVar("SomeExtent", bound=Extent)
 Told = Callable[[int, Tensor, Tensor, int], None]  # (step, x0, x, steps)
 
 
@@ -87,8 +89,26 @@ class ModelHandle(Protocol):
         """Pass each ControlNet's hints through its encoder once a render, not at every step."""
 
 
-def during(extent: Extent, steps: tuple[float, float], handle: ModelHandle) -> Extent:
-    """The extent between these parts (0..1) of a MODEL's sampling."""
+DRAWS_NOISE = "sampler: one that draws noise on its way came, expected another, such as euler or ddim"
+
+
+def check_range(steps: tuple[float, float]) -> None:
+    """FramewrightError where a part of the sampling ends before it starts."""
+    if steps[0] > steps[1]:
+        raise FramewrightError(
+            f"start_percent: {steps[0]:g} came, expected at most end_percent, {steps[1]:g}"
+        )
+
+
+def during(extent: SomeExtent, steps: tuple[float, float], handle: ModelHandle) -> SomeExtent:
+    """The extent between these parts (0..1) of a MODEL's sampling; raises where a block is none of it."""
+    check_range(steps)
+    sites = handle.sites()
+    for layer in extent.layers:
+        if layer not in sites and layer not in {side for side, _ in sites}:
+            named = layer if isinstance(layer, str) else f"{layer[0]} {layer[1]}"
+            there = ", ".join(f"{side} {number}" for side, number in sites)
+            raise FramewrightError(f"layer_strength: {named} came, expected one of this model's: {there}")
     start, end = (handle.sigma_at(part) for part in steps)
     return replace(extent, sigmas=(start, end))
 
@@ -126,6 +146,9 @@ class Host(Protocol):
 
     def cfg_guider(self, model: Any, positive: list, negative: list, cfg: float) -> GuiderHandle:
         """Classifier-free guidance of a MODEL by two CONDITIONINGs."""
+
+    def without_noise(self, sampler: Any) -> Any:
+        """A SAMPLER that raises, here or on its way, where it draws noise there."""
 
     def progress(self, guider: GuiderHandle, total: int) -> Callable[[int, Tensor | None], None]:
         """Shows how many of all steps are done, with the picture that the latents are coming to."""

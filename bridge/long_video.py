@@ -205,7 +205,7 @@ def _read(path: Path) -> list[float] | None:
         return json.loads(path.read_text())["probe"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FramewrightError(
             f"name: {path} is damaged ({error}); delete its folder, or give another name"
         ) from error

@@ -20,7 +20,7 @@ from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.new_layers import NewLayerParams, NewLayers
 from ..temporal.slots import Site
 from ..temporal.transformer import LowRank
-from .host import host
+from .host import during, host
 
 AS_TRAINED = MotionSettings()
 NORMS = ("as trained", "frame by frame", "across frames")
@@ -118,10 +118,9 @@ def apply_motion(
         raise FramewrightError(
             f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
         )
-    start, end = (handle.sigma_at(part) for part in steps)
     paced = motion.file.known_conv is not None
     layers = AppliedMotion(
-        motion.model, replace(settings, sigmas=(start, end)), motion.low_rank, motion.camera, paced
+        motion.model, during(settings, steps, handle), motion.low_rank, motion.camera, paced
     )
     handle.insert_layers(layers, motion.model.places, motion.weights)
     if motion.file.known_conv is not None:

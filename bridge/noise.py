@@ -68,7 +68,7 @@ def invert(guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]) ->
     """Follow a model's way from noise to video back, from the LATENT's samples [F, C, h, w] up to sigmas[0].
 
     DDIM inversion (Song et al. 2021) where the sampler is Euler's or DDIM. Raises where `sigmas` do not fall,
-    or where the way leads to what is not finite.
+    where the sampler draws noise, or where the way leads to what is not finite.
     """
     clip, handle = latent["samples"], host().guider(guider)
     if clip.ndim != 4:
@@ -79,8 +79,9 @@ def invert(guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]) ->
         raise FramewrightError(f"sigmas: {sigmas.tolist()} came, expected at least 2 levels that fall")
     rising, show = sigmas.flip(0).clamp(min=_CLEAN), host().progress(handle, len(sigmas) - 1)
     found = handle.sample(
-        torch.zeros_like(clip), clip, sampler, rising, None, 0, lambda step, x0, x, steps: show(step + 1, x0)
-    )
+        torch.zeros_like(clip), clip, host().without_noise(sampler), rising, None, 0,
+        lambda step, x0, x, steps: show(step + 1, x0),
+    )  # fmt: skip
     if not torch.isfinite(found).all():
         raise FramewrightError("samples: the way back from them to noise is not finite")
     return InvertedNoise(host().handle(handle.model).latent_in(found), float(sigmas[0]), handle.model)

@@ -39,7 +39,7 @@ def render(
 def _upload(client: Client, prompt: dict[str, Any], info: dict[str, Any], inputs: Path) -> None:
     """Send the files that loaders name, where they are in the folder of inputs."""
     for node in prompt.values():
-        declared = info[node["class_type"]]["input"]
+        declared = info.get(node["class_type"], {}).get("input", {})  # what it lacks the server says itself
         for name, spec in {**declared.get("required", {}), **declared.get("optional", {})}.items():
             loads = len(spec) > 1 and any(
                 spec[1].get(f"{kind}_upload") for kind in ("image", "video", "audio")

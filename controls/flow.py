@@ -15,11 +15,14 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
+from ..errors import FramewrightError
+
 PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
 }
+_LEAST = 12  # pixels of a side in which dense inverse search finds anything
 _RIM = 6  # pixels about an edge of motion within which the flow is put right
 _REACH = (6, 12)  # pixels, from how far it takes another motion there
 _WAYS = [(0, 0), *((r * x, r * y) for r in _REACH for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)]
@@ -93,6 +96,11 @@ def _one_ahead(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def _eight_bits(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if min(height, width) < _LEAST:
+        raise FramewrightError(
+            f"image: frames of {width}×{height} came, expected at least {_LEAST}×{_LEAST} pixels"
+        )
     return (frame.clip(0, 1) * 255).astype(np.uint8)
 
 

@@ -19,6 +19,11 @@ def followed(steps: Sequence[Step], spacing: int, least: float) -> Drawing:
     sight.
     """
     height, width = steps[0].gone.shape
+    if spacing // 2 >= min(height, width):
+        raise FramewrightError(
+            f"spacing: {spacing} came, expected less than {2 * min(height, width)} for frames of "
+            f"{width}×{height}"
+        )
     y, x = np.mgrid[spacing // 2 : height : spacing, spacing // 2 : width : spacing]
     places = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)
     tracks, seen = [places], [np.ones(len(places), bool)]

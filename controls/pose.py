@@ -33,7 +33,7 @@ HAND_BONES = tuple(
     for joint in range(4)
 )
 BODY_25 = (*range(8), *range(9, 19))  # of OpenPose's newer body of 25 keypoints, the 18 of this one
-MOST_PEOPLE = 64
+MOST_PEOPLE, _FARTHEST = 64, 1_000_000
 PARTS = {"hand_left": (21,), "hand_right": (21,), "face": (68, 70)}  # how many keypoints each may have
 
 
@@ -131,12 +131,12 @@ def _keypoints(values: Any, where: str, part: str, counts: tuple[int, ...]) -> n
         return None
     try:
         points = np.asarray(values, np.float32).reshape(-1, 3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.empty((0, 3), np.float32)
-    if len(points) not in counts or not np.isfinite(points).all():
+    if len(points) not in counts or not (np.abs(points) < _FARTHEST).all():
         raise FramewrightError(
             f"{where} has {told(values)} as {part}_keypoints_2d, expected "
-            f"{' or '.join(str(3 * count) for count in counts)} numbers: x, y, confidence"
+            f"{' or '.join(str(3 * count) for count in counts)} numbers below {_FARTHEST:,}: x, y, confidence"
         )
     return points
 

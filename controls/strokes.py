@@ -106,7 +106,7 @@ def _points(data: Any, where: str, size: tuple[int, int]) -> list[tuple[float, f
         )
     for point in data:
         numbers = isinstance(point, list) and len(point) == 2 and all(type(v) in (int, float) for v in point)
-        if not numbers or not all(math.isfinite(v) for v in point):
+        if not numbers or not all(abs(v) < math.inf for v in point):
             raise FramewrightError(f"strokes: {where} has {point!r} as a point, expected [x, y]")
         if not all(0 <= v <= side for v, side in zip(point, size, strict=True)):
             raise FramewrightError(

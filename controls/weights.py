@@ -33,21 +33,37 @@ class ControlWeights:
         yield f"{sorted(self.layers.items(), key=str)} {tuple(self.steps)}"
 
     def rows(self, index: Sequence[int]) -> "ControlWeights":
-        """Those of these frames alone."""
+        """Those of these frames alone; FramewrightError where they are for fewer."""
+        for weights in (one for one in (self.frames, self.mask) if one is not None):
+            if max(index) >= len(weights):
+                raise _for_others(len(weights), f"{max(index) + 1} or more")
         return replace(
             self,
-            frames=None if self.frames is None else self.frames[[k % len(self.frames) for k in index]],
-            mask=None if self.mask is None else self.mask[[k % len(self.mask) for k in index]],
+            frames=None if self.frames is None else self.frames[list(index)],
+            mask=None if self.mask is None else self.mask[list(index)],
         )
 
     def __call__(self, residuals: Residuals, part: float, conditions: int) -> Residuals:
-        """Residuals [conditions · F, C, h, w] after so large a part of sampling."""
+        """Residuals [conditions · F, C, h, w] after so large a part of sampling.
+
+        FramewrightError where they are of other blocks than the layers, or of another number of frames.
+        """
+        self._check_layers(max(len(residuals.get(place) or ()) for place in ("input", "output")))
         at, values = zip(*self.steps or [(0.0, 1.0)], strict=True)
         now = float(np.interp(part, at, values))
         return {
             place: [self._weighted(one, place, number, now, conditions) for number, one in enumerate(parts)]
             for place, parts in residuals.items()
         }
+
+    def _check_layers(self, blocks: int) -> None:
+        for layer in self.layers:
+            side, number = (layer, 0) if isinstance(layer, str) else layer
+            if side == "output" or (side == "input" and blocks and number >= blocks):
+                raise FramewrightError(
+                    f"layer_strength: {side}{'' if isinstance(layer, str) else f' {number}'} came, expected "
+                    f"middle, input, or input 0 to {blocks - 1}, which are this ControlNet's blocks"
+                )
 
     def _weighted(
         self, residual: Tensor | None, place: str, number: int, now: float, conditions: int
@@ -69,11 +85,15 @@ class ControlWeights:
 def _over(residual: Tensor, weights: Tensor, conditions: int) -> Tensor:
     """Weights of F frames, for all conditions of a batch."""
     if len(residual) != len(weights) * conditions:
-        raise FramewrightError(
-            f"frames: strengths or masks for {len(weights)} frames came, expected one for each frame of the "
-            f"video, which has {len(residual) // conditions}"
-        )
+        raise _for_others(len(weights), str(len(residual) // conditions))
     return weights.to(residual).repeat(conditions, 1, 1, 1)
+
+
+def _for_others(frames: int, wanted: str) -> FramewrightError:
+    return FramewrightError(
+        f"frames: strengths or masks for {frames} frames came, expected one for each frame of the video, "
+        f"which has {wanted}"
+    )
 
 
 def part_done(sigma: float, sigma_at: Callable[[float], float]) -> float:

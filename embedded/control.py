@@ -70,8 +70,9 @@ class _ByFrame:
 
     def __call__(self, x: Tensor, times: Tensor, context: Tensor, options: dict[str, Any]) -> Residuals:
         height, width = (side * self.control.ratio for side in x.shape[-2:])
-        hints = resized(self.pictures, width, height)
-        hints = hints.repeat(-(-len(x) // len(hints)), 1, 1, 1)[: len(x)]
+        conditions = len(options["cond_or_uncond"])
+        frames = [frame % len(self.pictures) for frame in range(len(x) // conditions)]
+        hints = resized(self.pictures, width, height)[frames * conditions]
         return dict(self.control.net(x, hints.to(x), times, context))
 
 

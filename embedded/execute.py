@@ -17,7 +17,7 @@ from .comfy_api import io
 from .folders import Folders
 from .progress import Interrupted, listen
 from .registry import Registry
-from .validate import is_defined, live_inputs, validate
+from .validate import check_bounds, is_defined, live_inputs, validate
 from .widgets import DYNAMIC
 from .workflow import Prompt, describe, is_link, is_prompt, to_prompt
 
@@ -61,8 +61,8 @@ def run(
     """Runs all output nodes of a prompt and what they need.
 
     `workflow`, where given, is saved in pictures and videos beside the prompt. Raises FramewrightError for
-    a prompt that does not fit the nodes and for what a node refuses, RuntimeError for any other failure of
-    a node, both naming it, and Interrupted.
+    a prompt that does not fit the nodes and for what a node or the disk refuses, RuntimeError for any other
+    failure of a node, both naming it, and Interrupted.
     """
     with places.use(folders):
         prompt = validate(to_prompt(prompt, {}), registry)
@@ -175,6 +175,7 @@ class _Runner:
             prompt=self.prompt if io.Hidden.prompt in schema.hidden else None,
             extra_pnginfo=self.extra if io.Hidden.extra_pnginfo in schema.hidden else None,
         )
+        self._call(key, lambda: self._check_numbers(key))
         arguments = self._nested(
             key, lambda value: self._made(value[0]).values[value[1]] if is_link(value) else value
         )
@@ -194,12 +195,24 @@ class _Runner:
         ui = getattr(result, "ui", None)
         return Made(values, ui.as_dict() if hasattr(ui, "as_dict") else dict(ui or {}))
 
+    def _check_numbers(self, key: str) -> None:
+        """What comes by a link keeps to the range that a widget would have kept to."""
+        inputs = self.prompt[key]["inputs"]
+        for name, (kind, options, _) in live_inputs(
+            self.info[self.prompt[key]["class_type"]], inputs
+        ).items():
+            if kind in ("INT", "FLOAT") and is_link(value := inputs.get(name)):
+                try:
+                    check_bounds(self._made(value[0]).values[value[1]], options)
+                except FramewrightError as error:
+                    raise FramewrightError(f"{name}: {error}") from None
+
     def _call(self, key: str, function: Callable[[], Any]) -> Any:
         try:
             return function()
         except Interrupted:
             raise
-        except FramewrightError as error:
+        except (FramewrightError, OSError) as error:  # the latter of folders and disks
             raise FramewrightError(f"{describe(self.prompt, key)}: {error}") from error
         except Exception as error:
             raise RuntimeError(f"{describe(self.prompt, key)}: {type(error).__name__}: {error}") from error

@@ -40,10 +40,14 @@ class Folders:
         for kind in ("input", "output", "temp"):
             if name.endswith(f"[{kind}]"):
                 base, bare = getattr(self, kind), name.removesuffix(f"[{kind}]").rstrip()
-        path = (base / bare).resolve()
+        try:
+            path = (base / bare).resolve()
+            found = path.is_file()
+        except (OSError, ValueError) as error:  # too long, or with a character that no name may have
+            raise FramewrightError(f"{socket}: {name!r} is no file's name: {error}") from error
         if not path.is_relative_to(base.resolve()):
             raise FramewrightError(f"{socket}: {name!r} lies outside {base}")
-        if not path.is_file():
+        if not found:
             raise FramewrightError(f"{socket}: there is no file {bare!r} in {base}")
         return path
 

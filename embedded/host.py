@@ -22,6 +22,7 @@ from .control import EmbeddedControlNet, EmbeddedSparseControl, apply_control
 from .folders import current
 from .model import EmbeddedGuider, EmbeddedHandle, EmbeddedModel
 from .progress import report
+from .samplers import Sampler, without_noise
 from .sampling import Guider
 from .schedules import NoiseSchedule
 from .video import Components, StreamedVideo
@@ -44,6 +45,9 @@ class EmbeddedHost:
 
     def cfg_guider(self, model: EmbeddedModel, positive: list, negative: list, cfg: float) -> EmbeddedGuider:
         return EmbeddedGuider(Guider(model, positive, negative, cfg))
+
+    def without_noise(self, sampler: Sampler) -> Sampler:
+        return without_noise(sampler)
 
     def progress(self, guider: Any, total: int) -> Callable[[int, Tensor | None], None]:
         return lambda value, _: report(value, total)

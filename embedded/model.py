@@ -139,7 +139,7 @@ def _control_of(cond: list) -> AppliedControl | None:
 
 
 def cut_rows(conds: Sequence[list], frames: Tensor, total: int) -> list[list]:
-    """CONDITIONINGs with a row for each of `total` frames, for these frames only; any other as it is."""
+    """CONDITIONINGs with a row for each of `total` frames, for these frames only; one for all as it is."""
     cut: dict[AppliedControl | None, AppliedControl | None] = {None: None}
 
     def told(more: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +150,7 @@ def cut_rows(conds: Sequence[list], frames: Tensor, total: int) -> list[list]:
         return more if one is None else {**more, "control": cut[one]}
 
     def rows(given: Tensor) -> Tensor:
+        _check_rows(given, total)
         return given.index_select(0, frames.to(given.device)) if given.shape[0] == total else given
 
     return [[[rows(given), told(more)] for given, more in cond] for cond in conds]
@@ -161,9 +162,13 @@ def _context(cond: list, batch: int) -> Tensor:
             "conditioning: combined or masked conditioning came; the built-in host takes one plain prompt, "
             "with ControlNets, the rest needs ComfyUI"
         )
-    if len(rows := cond[0][0]) not in (1, batch):
-        raise FramewrightError(f"conditioning: prompts for {len(rows)} frames came, expected for {batch}")
+    _check_rows(rows := cond[0][0], batch)
     return rows
+
+
+def _check_rows(given: Tensor, frames: int) -> None:
+    if len(given) not in (1, frames):
+        raise FramewrightError(f"conditioning: prompts for {len(given)} frames came, expected for {frames}")
 
 
 @dataclass(frozen=True)

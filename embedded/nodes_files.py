@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence
 
 from ..errors import FramewrightError
 from .comfy_api import io, ui
@@ -39,7 +39,7 @@ class LoadImage(io.ComfyNode):
         try:
             with Image.open(path) as file:
                 pictures = [ImageOps.exif_transpose(one.copy()) for one in ImageSequence.Iterator(file)]
-        except (UnidentifiedImageError, OSError) as error:
+        except Exception as error:  # of a broken file Pillow raises almost anything
             raise FramewrightError(f"image: {image!r} cannot be read as a picture: {error}") from error
         same = [one for one in pictures if one.size == pictures[0].size]
         frames = [_colours(one) for one in same]

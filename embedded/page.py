@@ -53,7 +53,7 @@ class Graph:
         self.name = name
         nodes, links = content.get("nodes"), content.get("links", [])
         if not isinstance(nodes, list) or not all(
-            isinstance(n, dict) and "id" in n and "type" in n for n in nodes
+            isinstance(n, dict) and "id" in n and isinstance(n.get("type"), str) for n in nodes
         ):
             raise FramewrightError(f"{name}: 'nodes' must be a list of objects with an 'id' and a 'type'")
         if not isinstance(links, list):
@@ -62,6 +62,7 @@ class Graph:
         for node in nodes:
             if str(node["id"]) in self.nodes:
                 raise FramewrightError(f"{name}: two nodes have the id {node['id']}")
+            _check_node(node)
             self.nodes[str(node["id"])] = node
         self.links = dict(self._link(one) for one in links if one is not None)
 
@@ -70,6 +71,8 @@ class Graph:
         try:
             values = [one[name] for name in names] if isinstance(one, dict) else one[:5]
             number, origin, origin_slot, target, target_slot = values
+            if int(origin_slot) < 0 or int(target_slot) < 0:
+                raise ValueError
             return int(number), Link(str(origin), int(origin_slot), str(target), int(target_slot))
         except (KeyError, TypeError, ValueError):
             raise FramewrightError(
@@ -176,7 +179,7 @@ class Scope:
         frame, outer = self.frame, self.outer
         if frame is None or outer is None:
             return None
-        declared = self.subgraphs[frame["type"]].get("inputs", [])
+        declared = self.subgraphs[frame["type"]].get("inputs") or []
         if slot >= len(declared):
             raise FramewrightError(f"{self.graph.name}: it has no input {slot}")
         # The page leaves unlinked widget inputs out of the node's own list.
@@ -201,8 +204,34 @@ class Scope:
 
 def root(workflow: dict[str, Any]) -> Scope:
     """The scope of a whole workflow."""
-    definitions = (workflow.get("definitions") or {}).get("subgraphs") or []
-    return Scope(Graph(workflow, "workflow"), {one["id"]: one for one in definitions})
+    definitions = workflow.get("definitions") or {}
+    subgraphs = definitions.get("subgraphs") or [] if isinstance(definitions, dict) else None
+    if not isinstance(subgraphs, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("id"), str) and _is_objects(one.get("inputs"))
+        for one in subgraphs
+    ):
+        raise FramewrightError("workflow: 'definitions' must have 'subgraphs', objects with an 'id' each")
+    return Scope(Graph(workflow, "workflow"), {one["id"]: one for one in subgraphs})
+
+
+def _is_objects(value: Any) -> bool:
+    """Whether it is a list of objects, or none."""
+    return value is None or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
+
+
+def _check_node(node: Node) -> None:
+    """FramewrightError for a node whose parts are not of the page's kinds."""
+    inputs = node.get("inputs")
+    named = _is_objects(inputs) and all(
+        isinstance(one.get("name"), str) and isinstance(one.get("link"), int | str | None)
+        for one in inputs or []
+    )
+    if not named or not _is_objects(node.get("outputs")):
+        raise FramewrightError(
+            f"{label(node)}: 'inputs' and 'outputs' must be lists of objects, each input with a 'name'"
+        )
+    if not isinstance(node.get("title"), str | None) or not isinstance(node.get("properties"), dict | None):
+        raise FramewrightError(f"{label(node)}: 'title' must be a text and 'properties' an object")
 
 
 def types_match(one: str, other: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..bridge.host import DRAWS_NOISE
 from ..errors import FramewrightError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -85,6 +86,13 @@ def lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, callback: Callba
 
 # In the order of ComfyUI's list, whose first is the default.
 SAMPLERS: dict[str, Sampler] = {s.__name__: s for s in (euler, euler_ancestral, dpmpp_2m, lcm, ddim)}
+
+
+def without_noise(sampler: Sampler) -> Sampler:
+    """The same; FramewrightError for one that draws noise on its way."""
+    if sampler in (euler_ancestral, lcm):
+        raise FramewrightError(DRAWS_NOISE)
+    return sampler
 
 
 def sampler_named(name: str) -> Sampler:

@@ -127,10 +127,15 @@ def _value(value: Any, kind: str | list[Any], options: dict[str, Any], own: bool
                 f"{value!r} came, expected one of: {listed or 'nothing, the list is empty'}"
             )
     if shown in ("INT", "FLOAT"):
-        low, high = options.get("min", -math.inf), options.get("max", math.inf)
-        if not low <= value <= high:
-            raise FramewrightError(f"{value} came, expected {low} to {high}")
+        check_bounds(value, options)
     return value
+
+
+def check_bounds(value: float, options: dict[str, Any]) -> None:
+    """FramewrightError for a number out of its input's range."""
+    low, high = options.get("min", -math.inf), options.get("max", math.inf)
+    if not low <= value <= high:
+        raise FramewrightError(f"{value} came, expected {low} to {high}")
 
 
 def _typed(value: Any, shown: str) -> Any:
@@ -156,4 +161,6 @@ def _typed(value: Any, shown: str) -> Any:
         if isinstance(value, list | dict) or value is None:
             raise FramewrightError(f"{value!r} came, expected a text")
         return str(value)
+    if shown in ("COMBO", DYNAMIC) and not isinstance(value, str):
+        raise FramewrightError(f"{value!r} came, expected a choice")
     return value

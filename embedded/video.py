@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -100,15 +102,16 @@ class FileVideo:
                 "sample_rate": stream.rate,
             }
 
-    def _open(self) -> Any:
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """Its container, for a `with` block; FramewrightError for what cannot be read there."""
         try:
-            container = av.open(str(self.path))
+            with av.open(str(self.path)) as container:
+                if not container.streams.video:
+                    raise FramewrightError(f"video: {self.path.name} has no pictures, expected a video file")
+                yield container
         except (av.error.FFmpegError, OSError) as error:
             raise FramewrightError(f"video: {self.path.name} cannot be read: {error}") from error
-        if not container.streams.video:
-            container.close()
-            raise FramewrightError(f"video: {self.path.name} has no pictures, expected a video file")
-        return container
 
 
 Video = FrameVideo | FileVideo

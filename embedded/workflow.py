@@ -24,7 +24,7 @@ SAVERS = frozenset(
 def load(path: Path) -> dict[str, Any]:
     """A workflow or prompt file; FramewrightError names the line and column where its JSON is broken."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise FramewrightError(f"{path}: {error}") from error
     return parse(text, str(path))
@@ -38,6 +38,11 @@ def parse(text: str, name: str = "workflow") -> dict[str, Any]:
         raise FramewrightError(
             f"{name}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         ) from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # numbers of thousands of digits, lists in lists without end
+        raise FramewrightError(f"{name}: its JSON cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise FramewrightError(f"{name}: expected a workflow, got a JSON {type(content).__name__}")
     return content
@@ -114,6 +119,10 @@ def _widgets(node: Node, info: dict[str, Any]) -> dict[str, Any]:
 def _spread_primitive(where: Scope, node: Node, values: dict[str, dict[str, Any]]) -> None:
     """Puts a primitive's value into the widgets linked to it; it passes no reroute, as in the page."""
     saved = node.get("widgets_values") or []
+    if not isinstance(saved, list):
+        raise FramewrightError(
+            f"{label(node)}: 'widgets_values' is a {type(saved).__name__}, expected a list"
+        )
     for link in where.graph.links.values():
         target = where.graph.nodes.get(link.target)
         if saved and link.origin == str(node["id"]) and target is not None:
@@ -179,6 +188,12 @@ def _check_links(prompt: Prompt) -> None:
         if not isinstance(one["inputs"], dict):
             raise FramewrightError(
                 f"node #{key}: 'inputs' is a {type(one['inputs']).__name__}, expected an object"
+            )
+        meta = one.get("_meta") or {}
+        titled = isinstance(meta, dict) and isinstance(meta.get("title"), str | None)
+        if not isinstance(one["class_type"], str) or not titled:
+            raise FramewrightError(
+                f"node #{key}: 'class_type' must be a text, and '_meta' an object with a 'title'"
             )
         feeds[key] = [str(value[0]) for value in one["inputs"].values() if is_link(value)]
         for name, value in one["inputs"].items():
@@ -275,5 +290,5 @@ def _value(text: str, node: dict[str, Any], name: str, object_info: ObjectInfo |
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import FramewrightError
 
 INTERPOLATIONS = ("linear", "hold")
-_NUMBERED = re.compile(r"(\d+)\s*:\s*(.*)")
+_NUMBERED = re.compile(r"(\d{1,9})\s*:\s*(.*)")
+_ODDLY = re.compile(r"([-–+.,\s\d]*\d[-–+.,\s\d]*):.*")  # ranges, fractions, frames from the end
 
 
 class Key(NamedTuple):
@@ -52,7 +53,7 @@ def _json(text: str) -> list[Key]:
     except ValueError as error:
         raise FramewrightError(f"text: JSON came that cannot be read ({error})") from error
     for frame, prompt in pairs:
-        if not frame.isdecimal() or not isinstance(prompt, str):
+        if not (frame.isdecimal() and len(frame) < 10) or not isinstance(prompt, str):
             raise FramewrightError(
                 f'text: {json.dumps(frame)}: {json.dumps(prompt)} came, expected "frame number": "prompt"'
             )
@@ -62,6 +63,11 @@ def _json(text: str) -> list[Key]:
 def _lines(text: str, frames: int) -> list[Key]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    for line, match in zip(lines, numbered, strict=True):
+        if match is None and (odd := _ODDLY.fullmatch(line)):
+            raise FramewrightError(
+                f"text: {odd[1].strip()[:20]!r} came before a prompt, expected the frame that shows it alone"
+            )
     if any(numbered):
         for line, match in zip(lines, numbered, strict=True):
             if match is None:

@@ -94,6 +94,8 @@ def read_poses(text: str) -> CameraPath:
     table = torch.tensor(rows)
     to_camera = torch.eye(4).repeat(len(rows), 1, 1)
     to_camera[:, :3] = table[:, 7:].unflatten(1, (3, 4))
+    if not table.isfinite().all():
+        raise FramewrightError("poses: a number too large came")
     if (torch.linalg.det(to_camera[:, :3, :3]).abs() < 1e-6).any() or (table[:, 1:3] <= 0).any():
         raise FramewrightError("poses: a matrix without an inverse or a focal length of 0 came")
     return CameraPath(to_camera[0] @ torch.linalg.inv(to_camera), table[:, 1:5])

@@ -44,6 +44,12 @@ BROKEN: dict[str, tuple[Callable[[Prompt], object], str]] = {
     "a motion module that is not there": (change("motion", name="mine.safetensors"), "mine.safetensors"),
     "an overlap as long as the window": (change("windows", overlap=8), "overlap: 8 came, expected 0 to 7"),
     "a missing input": (lambda p: p["sampler"]["inputs"].pop("seed"), "seed"),
+    "a block that the model lacks": (
+        change("moving", layer_strength="output 9: 0"), "layer_strength: output 9 came, expected .*input 1"),
+    "an end before the start": (
+        change("moving", start_percent=0.8, end_percent=0.2), "start_percent: 0.8 came, expected .*0.2"),
+    "a pattern that ends before it starts": (
+        change("reading", start_percent=0.8, end_percent=0.2), "start_percent: 0.8 came"),
     "words for a number": (change("sampler", steps="many"), "steps.*many"),
 }  # fmt: skip
 
@@ -63,7 +69,10 @@ def test_more_frames_than_positions_names_both_and_the_way_out(tmp_path: Path) -
         render(prompt, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"nodes": [', "[1, 2]", '"hello"', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**5, '{"a": ' + "9" * 5000 + "}", "", "{", '{"nodes": [', "[1, 2]", '"hello"', '{"a": 1}'],
+)
 def test_a_file_that_is_no_workflow_is_one_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text)

@@ -75,6 +75,7 @@ def test_a_pose_file_is_read_relative_to_its_first_camera() -> None:
     ("text", "message"),
     [("https://clip", "no line of numbers"), ("1 2 3", "line 1 holds 3 numbers, expected 19"),
      ("0 0.5 0.9 0.5 0.5 0 0 " + "0 " * 12, "without an inverse"), ("x " * 19, "no line of numbers"),
+     ("0 0.5 0.9 0.5 0.5 0 0 1 0 0 1e39 0 1 0 0 0 0 1 0", "too large"),
      ("0 0.5 0.9 0.5 0.5 0 0 " + "nan " * 12, "expected 19")],
 )  # fmt: skip
 def test_other_text_is_one_error(text: str, message: str) -> None:

@@ -135,8 +135,19 @@ def test_it_holds_for_its_part_of_sampling(scene: Scene, plain: Tensor, full: Te
     early = scene.under(scene.controlled(between=(0.0, 0.3)))
     assert not close(early, plain) and not close(early, full)
     assert close(scene.under(scene.controlled(between=(0.0, 0.0))), plain)
-    with pytest.raises(FramewrightError, match=r"start_percent: 0.7 came with end_percent 0.2"):
+    with pytest.raises(FramewrightError, match=r"start_percent: 0.7 came, expected at most end_percent, 0.2"):
         scene.controlled(between=(0.7, 0.2))
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_maps_of_another_number_than_frames_are_the_same_in_every_condition(scene: Scene, count: int) -> None:
+    """As the host has it: too many are cut, too few start over."""
+    given = scene.maps[[k % FRAMES for k in range(count)]]
+    as_frames = given[[k % count for k in range(FRAMES)]]
+    settings = Strengths(1.0)
+    other = control_video(scene.prompts, scene.net, given, 0, "hold", settings)
+    expected = control_video(scene.prompts, scene.net, as_frames, 0, "hold", settings)
+    assert torch.equal(scene.under(other), scene.under(expected))
 
 
 def test_fewer_maps_are_held_and_one_is_for_all(scene: Scene) -> None:

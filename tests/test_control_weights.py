@@ -46,7 +46,7 @@ def test_steps_in_straight_lines() -> None:
 
 def test_rows_are_those_of_the_frames() -> None:
     weights = ControlWeights(frames=torch.arange(4.0), mask=torch.arange(4.0).view(4, 1, 1))
-    some = weights.rows([3, 1, 5])
+    some = weights.rows([3, 1, 1])
     assert some.frames is not None and some.mask is not None
     assert some.frames.tolist() == [3, 1, 1] and some.mask.flatten().tolist() == [3, 1, 1]
     assert next(iter(ControlWeights().rows([0]).settings())) == "[] ()"
@@ -57,6 +57,15 @@ def test_strengths_for_another_number_of_frames_are_an_error() -> None:
         ControlWeights(frames=torch.ones(4))(residuals(3), 0.0, 2)
     with pytest.raises(FramewrightError, match="strengths or masks for 3 frames.*which has 6"):
         ControlWeights(frames=torch.ones(3))(residuals(6), 0.0, 2)
+    for weights in (ControlWeights(frames=torch.ones(4)), ControlWeights(mask=torch.ones(4, 2, 2))):
+        with pytest.raises(FramewrightError, match="strengths or masks for 4 frames.*which has 6 or more"):
+            weights.rows([2, 5])
+
+
+@pytest.mark.parametrize("layer", ["output", ("output", 0), ("input", 99)])
+def test_a_layer_that_a_controlnet_lacks_is_an_error(layer: str | tuple[str, int]) -> None:
+    with pytest.raises(FramewrightError, match=r"layer_strength: (output|output 0|input 99) came, expected"):
+        ControlWeights(layers={layer: 0.0})(residuals(3), 0.0, 2)
 
 
 def test_how_much_of_sampling_is_done() -> None:
@@ -96,6 +105,7 @@ def test_strengths_by_part_of_sampling_as_people_write_them() -> None:
     for text, came in {
         "half: 1": "'half' came as a part",
         "1.5: 1": "'1.5'",
+        "0.5: 1, .5: 0": "two values came for .5",
         "0.5": "'0.5' came, expected",
     }.items():
         with pytest.raises(FramewrightError, match=f"step_strength: {came}"):

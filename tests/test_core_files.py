@@ -97,6 +97,38 @@ def test_load_image_refuses_what_is_no_picture(folders: Folders) -> None:
         render(folders, ("LoadImage", {"image": "a.png"}), ("PreviewImage", {"images": ["1", 0]}))
 
 
+@pytest.mark.parametrize("name", [None, 5.5, {"image": "a.png"}, ["a"], "a\0.png", "a" * 300 + ".png"])
+def test_what_names_no_file_is_one_error(name: Any, folders: Folders) -> None:
+    with pytest.raises(FramewrightError, match=r"LoadImage \(#1\): image: "):
+        render(folders, ("LoadImage", {"image": name}), ("PreviewImage", {"images": ["1", 0]}))
+
+
+def test_damaged_pictures_and_videos_are_one_error(folders: Folders, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(folders.input / "a.gif")
+    (folders.input / "a.gif").write_bytes((folders.input / "a.gif").read_bytes()[:-400])
+    with pytest.raises(FramewrightError, match="image: 'a.gif' cannot be read as a picture"):
+        render(folders, ("LoadImage", {"image": "a.gif"}), ("PreviewImage", {"images": ["1", 0]}))
+    path = tmp_path / "x.mp4"
+    write(FrameVideo(Components(torch.rand(8, 64, 64, 3), Fraction(8))), path, {})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2000] = b"\xff" * 2000
+    path.write_bytes(data)
+    with pytest.raises(FramewrightError, match=r"x.mp4 cannot be read: .*Invalid data"):
+        FileVideo(path).get_components()
+
+
+def test_a_name_too_long_for_the_disk_is_one_error(folders: Folders) -> None:
+    save(torch.rand(4, 4, 3), folders, "a.png")
+    with pytest.raises(FramewrightError, match=r"SaveImage \(#2\): .*too long"):
+        render(
+            folders,
+            ("LoadImage", {"image": "a.png"}),
+            ("SaveImage", {"images": ["1", 0], "filename_prefix": "x" * 300}),
+        )
+
+
 @pytest.mark.parametrize("prefix", ["../out", "/etc/x", "a/../../b", ""])
 def test_no_file_outside_the_folder(prefix: str, folders: Folders) -> None:
     save(torch.rand(4, 4, 3), folders, "a.png")

@@ -229,6 +229,15 @@ def test_refused_before_anything_runs(graph: dict[str, Any], said: str, folders:
     assert CALLS == []
 
 
+def test_what_comes_by_a_link_keeps_to_the_range(folders: Folders) -> None:
+    graph = prompt()
+    graph["3"] = {"class_type": "PrimitiveInt", "inputs": {"value": 101}}
+    graph["1"]["inputs"]["seed"] = ["3", 0]
+    with pytest.raises(FramewrightError, match=r"^Make \(#1 'Mine'\): seed: 101 came, expected 0 to 100$"):
+        run(graph, REGISTRY, folders, Cache())
+    assert CALLS == []
+
+
 def test_all_errors_at_once(folders: Folders) -> None:
     with pytest.raises(FramewrightError, match="(?s)seed: -1 came.*x: 2.0 came"):
         run(bad("1", seed=-1, x=2.0), REGISTRY, folders, Cache())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from framewright.bridge.drift import drift_curves
 from framewright.bridge.flow import FlowNoise, carried_latent, flow_of
 from framewright.controls.flow import Step
 from framewright.controls.flow_use import carried_latents, carried_noise, followed
@@ -81,6 +82,14 @@ def test_what_does_not_fit_is_one_error() -> None:
         carried_noise(fresh(5), drift(1, 0, 2))
     with pytest.raises(FramewrightError, match="image: 1 frame came, expected 2 or more"):
         flow_of(torch.zeros(1, 64, 64, 3), "fast")
+    with pytest.raises(FramewrightError, match="image: frames of 8×16 came, expected at least 12×12"):
+        flow_of(torch.zeros(2, 16, 8, 3), "fast")
+    with pytest.raises(FramewrightError, match=f"spacing: {2 * SIDE} came, expected less than {2 * SIDE}"):
+        followed(drift(1, 0, 2), 2 * SIDE, 1.0)
+    with pytest.raises(
+        FramewrightError, match="images: frames of 96×64 came with a prompt, expected .* 64×64"
+    ):
+        drift_curves(np.zeros((2, 64, 96, 3)), "a red circle")
     video = {"samples": torch.zeros(1, 4, 3, 8, 8)}
     with pytest.raises(FramewrightError, match=r"samples: latents of \[1, 4, 3, 8, 8\] came"):
         carried_latent(video, drift(1, 0, 2))

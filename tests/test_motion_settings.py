@@ -142,10 +142,10 @@ def test_text_gives_values_over_frames_and_layers() -> None:
     assert frame_values("0: 0, 4: 1", "s") == [0, 0.25, 0.5, 0.75, 1]
     assert frame_values("2: 0.5", "s") == [0.5] * 3
     assert layer_values("input: 0.5,\n output 3: 0", "s") == {"input": 0.5, ("output", 3): 0.0}
-    for bad in ("4", "a: 1", "0: x", "-1: 1", "0: nan", "9999999: 1"):
+    for bad in ("4", "a: 1", "0: x", "-1: 1", "0: nan", "9999999: 1", "²: 1", "0: 1, 00: 0"):
         with pytest.raises(FramewrightError, match="frames: "):
             frame_values(bad, "frames")
-    for bad in ("down: 1", "input x: 1", "output 3", "input: inf"):
+    for bad in ("down: 1", "input x: 1", "output 3", "input: inf", "input 1: 1\ninput  1: 0"):
         with pytest.raises(FramewrightError, match="layers: "):
             layer_values(bad, "layers")
 

@@ -171,6 +171,9 @@ def test_inversion_refuses_what_leads_nowhere() -> None:
         invert(guider, euler, sigmas, {"samples": torch.zeros(1, 4, 5, 8, 8)})
     with pytest.raises(FramewrightError, match=r"expected those of the inverted clip, \[5, 4, 8, 8\]"):
         invert(guider, euler, sigmas, clip).generate_noise({"samples": torch.zeros(6, 4, 8, 8)})
+    for name in ("euler_ancestral", "lcm"):
+        with pytest.raises(FramewrightError, match="sampler: one that draws noise on its way came"):
+            invert(guider, SAMPLERS[name], sigmas, clip)
     broken = Guider(Toy(), math.nan, 1.0, 1.0)
     with pytest.raises(FramewrightError, match="not finite"):
         invert(broken, euler, sigmas, clip)

@@ -102,6 +102,8 @@ BAD = {
     "missing numbers": ([frame({"pose_keypoints_2d": [1.0] * 53})], "expected 54 or 75 numbers"),
     "words": ([frame({"pose_keypoints_2d": ["a"] * 54})], "expected 54 or 75 numbers"),
     "not finite": ([frame({"pose_keypoints_2d": [float("nan")] * 54})], "expected 54 or 75 numbers"),
+    "out of all sight": ([frame({"pose_keypoints_2d": [1e12] * 54})], "expected 54 or 75 numbers below"),
+    "a number too long": ([frame({"pose_keypoints_2d": [10**400] * 54})], "expected 54 or 75 numbers"),
     "a hand of nine": ([frame(body(hand_left_keypoints_2d=[1.0] * 27))], "hand_left.*expected 63 numbers"),
 }
 

@@ -43,6 +43,9 @@ def test_lines_without_numbers_are_the_prompts_of_the_first_level_of_a_hierarchy
         ("0: a\n0: b", "two prompts came for frame 0"),
         ("0: a\n17: b", "frame 17 came, expected 0 to 16"),
         ("0: a\nand more", "'and more' has no frame number"),
+        ("0-7: a\n8-15: b", "'0-7' came before a prompt"),
+        ("0.5: a", "'0.5' came before a prompt"),
+        (f"{'9' * 5000}: a", "'9{20}' came before a prompt"),
         ('{"one": "a"}', "frame number"),
         ('{"0": 3}', "frame number"),
         ('{"0": "a" "b"}', "JSON"),
@@ -127,6 +130,16 @@ def test_the_key_frames_of_a_plan_have_prompts_of_their_own(tmp_path: Path) -> N
     for plain, alike in zip(made["plain"], made["alike"], strict=True):
         torch.testing.assert_close(plain, alike, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(made["plain"][0], made["other"][0], atol=1e-2)
+
+
+@pytest.mark.parametrize("frames", [8, 16])
+def test_prompts_for_other_frames_are_refused_in_windows_too(frames: int, tmp_path: Path) -> None:
+    """Also where they are for as many as a window holds, or as two."""
+    graph = _scheduled(text_to_video(frames=12), "0: a red circle", "latent")
+    graph["few"] = {**graph["latent"], "inputs": {**graph["latent"]["inputs"], "frames": frames}}
+    graph["prompt"]["inputs"]["latent"] = ["few", 0]
+    with pytest.raises(FramewrightError, match=f"prompts for {frames} frames came, expected for 12"):
+        render(graph, tmp_path)
 
 
 def test_prompts_for_other_frames_are_refused(tmp_path: Path) -> None:

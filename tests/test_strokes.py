@@ -67,6 +67,7 @@ BAD = {
     "words for numbers": (stroke(["1", "2"], [3, 4]), r"\['1', '2'\] as a point"),
     "truth for numbers": (stroke([True, False], [3, 4]), "as a point"),
     "not finite": (stroke([float("nan"), 1], [3, 4]), "as a point"),
+    "a number too long": (stroke([10**400, 1], [3, 4]), "outside of the canvas"),
     "past the video": (stroke([1, 1], [3, 4], first=0, last=16), "from frame 0 to 16, expected .* < 16"),
     "backwards": (stroke([1, 1], [3, 4], first=9, last=3), "from frame 9 to 3"),
     "half a frame": (stroke([1, 1], [3, 4], first=0.5), "from frame 0.5"),

@@ -196,6 +196,23 @@ def ring() -> dict[str, Any]:
         (ring(), r"in a circle: Pass \(#1\) <- Pass \(#2\) <- Pass \(#1\)"),
         ({"1": {"class_type": "Sink", "inputs": {"images": ["9", 0]}}}, r"input images: linked to node #9"),
         ({"1": {"class_type": "Sink", "inputs": []}}, "node #1: 'inputs' is a list"),
+        ({"1": {"class_type": None, "inputs": {}}}, "node #1: 'class_type' must be a text"),
+        ({"1": {"class_type": "Sink", "inputs": {}, "_meta": "x"}}, "node #1: .*'_meta' an object"),
+        ({"nodes": [{"id": 1, "type": None}]}, "'nodes' must be a list of objects with an 'id' and a 'type'"),
+        (chain(inputs={"image": 1}), r"Pass \(#2\): 'inputs' and 'outputs' must be lists"),
+        (chain(inputs=[{"type": "IMAGE"}]), "each input with a 'name'"),
+        (chain(inputs=[{"name": "image", "link": [1]}]), "each input with a 'name'"),
+        (chain(outputs=[None]), "must be lists of objects"),
+        (chain(properties=[1]), "'properties' an object"),
+        (chain(title=["x"]), "'title' must be a text"),
+        (changed(links=[[1, 1, -3, 2, 0, "IMAGE"]]), "is neither"),
+        (changed(definitions={"subgraphs": {"id": "s"}}), "'definitions' must have 'subgraphs'"),
+        (changed(definitions=[{"id": "s"}]), "'definitions' must have 'subgraphs'"),
+        (changed(definitions={"subgraphs": [{"nodes": []}]}), "objects with an 'id' each"),
+        (
+            {"nodes": [node(1, "PrimitiveNode", widgets_values={"value": 1})], "links": []},
+            r"PrimitiveNode \(#1\): 'widgets_values' is a dict",
+        ),
     ],
 )  # fmt: skip
 def test_refused(workflow: dict[str, Any], said: str) -> None:
@@ -213,6 +230,11 @@ def test_no_sheet_says_a_prompt_again() -> None:
         sheets += len(labels)
         assert not [label for label in labels for text in texts if text and text in label], path.stem
     assert sheets
+
+
+def test_a_file_that_begins_with_a_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "marked.json").write_text('{"nodes": []}', "utf-8-sig")
+    assert load(tmp_path / "marked.json") == {"nodes": []}
 
 
 def test_broken_files(tmp_path: Path) -> None:
