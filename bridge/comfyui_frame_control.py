@@ -38,6 +38,7 @@ class FrameControl(comfy.controlnet.ControlBase):
         part = part_done(float(t.flatten()[0]), self._sigma_at) if self._sigma_at else 0.0
         held = host_window(options)
         weights = self.weights if held is None else self.weights.rows(held)
+        made = {place: [_for_each(one, len(x_noisy)) for one in parts] for place, parts in made.items()}
         return self.control_merge(weights(made, part, batched_number), before, output_dtype=None)
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
@@ -71,6 +72,13 @@ class FrameControl(comfy.controlnet.ControlBase):
         if autoregister:
             self.multigpu_clones[load_device] = one
         return one
+
+
+def _for_each(residual: Tensor | None, batch: int) -> Tensor | None:
+    """What is the same for a whole batch, as T2I adapters give it of one map, for each of its rows."""
+    if residual is None or len(residual) != 1:
+        return residual
+    return residual.expand(batch, *residual.shape[1:])
 
 
 def apply_control(

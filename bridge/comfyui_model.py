@@ -9,6 +9,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from torch import Tensor
 
+from ..errors import FramewrightError
 from ..sampling.noise import is_full
 from ..sampling.window_plan import Windows
 from ..temporal.extent import Extent
@@ -32,7 +33,7 @@ from ..temporal.slots import (
 )
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_host_windows import numbered
-from .comfyui_windows import Manner, WindowHandler
+from .comfyui_windows import Manner, WindowHandler, at_once
 from .host import InputPatch
 
 KEY = "framewright"
@@ -120,9 +121,10 @@ class ComfyModel:
         return self.model.model.process_latent_in(latents)
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
-        patch = self_attention_patch(pattern, attention, extent)
-        for kind, number in transformer_sites(self._unet):
-            self.model.set_model_attn1_replace(patch, kind, number)
+        replaced = self._options.get("patches_replace", {}).get("attn1", {})
+        for site in transformer_sites(self._unet):
+            patch = self_attention_patch(pattern, attention, extent, replaced.get(site))
+            self.model.set_model_attn1_replace(patch, *site)
 
     def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
         reference = Reference(self.latent_in(latents), noise, extent, attention)
@@ -140,7 +142,8 @@ class ComfyModel:
         self._set_handler(replace(self._handler.manner, chunk=frames))
 
     def encode_hints_once(self) -> None:
-        self._set_handler(replace(self._handler.manner, hints_once=True))
+        if isinstance(self.model.model_options.get("context_handler"), WindowHandler | None):
+            self._set_handler(replace(self._handler.manner, hints_once=True))
 
     @property
     def in_parts(self) -> bool:
@@ -155,8 +158,16 @@ class ComfyModel:
         return earlier if isinstance(earlier, WindowHandler) else WindowHandler()
 
     def _set_handler(self, manner: Manner) -> None:
+        if (earlier := self.model.model_options.get("context_handler")) is not None and not isinstance(
+            earlier, WindowHandler
+        ):
+            raise FramewrightError(
+                "model: one with the context windows of another node came, expected one without"
+            )
         handler = WindowHandler(manner)
         self.model.model_options["context_handler"] = handler
+        if KEY not in self.model.wrappers.get(WrappersMP.PREPARE_SAMPLING, {}):
+            self.model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, at_once)
         self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
 
 

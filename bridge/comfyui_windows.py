@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import comfy.model_management as management
@@ -44,6 +45,11 @@ class WindowHandler(ContextHandlerABC):
         """Called when a render has ended."""
         self._hints.clear()
 
+    def most(self, frames: int) -> int:
+        """The most frames of so many that go through the model in one call, where windows do not share it."""
+        chunk = min(frames, self.manner.chunk or frames)
+        return self.manner.windows.most(frames, chunk)
+
     def should_use_context(
         self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> bool:
@@ -83,12 +89,17 @@ class WindowHandler(ContextHandlerABC):
         if windows is None and self._chunked(x_in):
             every = numbers_in_video(torch.arange(len(x_in), device=x_in.device), options)
 
-            def chunk(x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
-                own = self._controlled(conds, [tuple(frames.tolist())])
+            def chunk(place: int, x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
+                one = [cond if number == place else None for number, cond in enumerate(conds)]
+                own = self._controlled(one, [tuple(frames.tolist())])
                 own.show(frames)
-                return call(own.conds, x, frames, {CHUNK: Chunk(together, every)})
+                return [call(own.conds, x, frames, {CHUNK: Chunk(together, every)})[place]]
 
-            return in_chunks(x_in, cast(int, self.manner.chunk), chunk)
+            # One condition after another: the host, left to it, runs as many together as fit at the moment,
+            # which need not be the same of every chunk, and hooks change weights that all chunks share.
+            size = cast(int, self.manner.chunk)
+            made = [in_chunks(x_in, size, partial(chunk, place)) for place in range(len(conds))]
+            return [one for (one,) in made]
         windows = windows or Windows(len(x_in), 0)
         step = nearest_step(options.get("sample_sigmas"), level) if windows.moves else 0
         controlled = self._controlled(conds, [window.frames for window in windows.plan(len(x_in), step)])
@@ -132,6 +143,15 @@ class _Controlled:
         """Which frames the next call holds."""
         for control in self.controls:
             control.frames = frames.tolist()
+
+
+def at_once(
+    executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, model_options: Any = None, **more: Any
+) -> Any:
+    """The host's preparing of a render, which sees to room for as many frames as a call holds."""
+    handler, (frames, *size) = (model_options or {}).get("context_handler"), noise_shape
+    most = handler.most(frames) if isinstance(handler, WindowHandler) else frames
+    return executor(model, [most, *size], conds, model_options=model_options, **more)
 
 
 def _level(timestep: Tensor) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..embedded.workflow import is_link
 from ..errors import FramewrightError
 from ..sampling.latents import frame_mask, given_frames
 from ..sampling.long_plan import LongPlan, long_plan
@@ -43,12 +44,13 @@ class LongVideo:
 
     Everything that a segment depends on is taken from its frames' numbers and its own, so that it does not
     matter who makes it, or when. `known_noise`: the noise, in deviations of it, on frames that a segment is
-    given. `together`: up to how many segments of a level share a model call.
+    given. `together`: up to how many segments of a level share a model call. `graph`: what tells this video's
+    nodes from others, see `upstream`.
     """
 
     def __init__(
         self, rule: PlanRule, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any],
-        known_noise: float = 0.0, together: int = 1,
+        known_noise: float = 0.0, together: int = 1, graph: str = "",
     ) -> None:  # fmt: skip
         samples = latent["samples"]
         if samples.ndim != 4:
@@ -69,7 +71,7 @@ class LongVideo:
             raise FramewrightError(
                 f"segments_at_once: {together} came for a model that samples in windows or chunks, expected 1"
             )
-        self.known_noise, self.together = known_noise, together
+        self.known_noise, self.together, self._graph = known_noise, together, graph
         self.steps = len(sigmas) - 1
 
     def make(self, job: Job, told: Told) -> Tensor:
@@ -100,7 +102,7 @@ class LongVideo:
 
     def fingerprint(self) -> str:
         """What the video is to be, but for the model's weights."""
-        told = hashlib.sha256()
+        told = hashlib.sha256(self._graph.encode())
         for part in self._parts():
             told.update(part.encode() if isinstance(part, str) else _bytes(part))
         return told.hexdigest()[:16]
@@ -136,6 +138,27 @@ class LongVideo:
             Job((0,), frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
         )
         return _means(first)
+
+
+def upstream(prompt: dict[str, Any] | None, key: str | None) -> str:
+    """What feeds a node of a prompt, by classes and inputs: the same text for the same nodes, whatever their
+    ids. Nodes set on a model much of which its first prediction tells nothing.
+    """
+    known: dict[str, str] = {}
+
+    def told(key: str) -> str:
+        if key not in known:
+            node = (prompt or {}).get(key, {})
+            inputs = {name: link(value) for name, value in sorted(node.get("inputs", {}).items())}
+            text = json.dumps([node.get("class_type"), inputs], default=str)
+            known[key] = hashlib.sha256(text.encode()).hexdigest()
+        return known[key]
+
+    def link(value: Any) -> Any:
+        return [told(str(value[0])), value[1]] if is_link(value) else value
+
+    inputs = (prompt or {}).get(str(key), {}).get("inputs", {})
+    return json.dumps({name: link(value) for name, value in sorted(inputs.items()) if is_link(value)})
 
 
 def sample_long_video(video: LongVideo, name: str, pool: MakePool | None = None) -> tuple[Tensor, str]:

@@ -252,8 +252,10 @@ class EmbeddedHandle:
         return latents
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
-        patch = self_attention_patch(pattern, sdpa, extent)
-        self._set("patches_replace", {"attn1": {site: patch for site in transformer_sites(self.model.unet)}})
+        replaced = self.model.options.get("patches_replace", {}).get("attn1", {})
+        sites = transformer_sites(self.model.unet)
+        patches = {site: self_attention_patch(pattern, sdpa, extent, replaced.get(site)) for site in sites}
+        self._set("patches_replace", {"attn1": patches})
 
     def add_reference(
         self, latents: Tensor, noise: Tensor, extent: Extent, unet: EmbeddedModel | None = None

@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.drift import drift_curves
-from ..bridge.long_video import LongVideo, PlanRule, sample_long_video
+from ..bridge.long_video import LongVideo, PlanRule, sample_long_video, upstream
 from ..bridge.pictures import frames_of, image
 from ..bridge.windows import frame_numbers
 from ..bridge.worker_process import serve, serving
@@ -152,7 +152,10 @@ class SampleLongVideo(io.ComfyNode):
         plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0], known_noise: float = 0.0,
         segments_at_once: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
-        video = LongVideo(plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once)
+        graph = upstream(cls.hidden.prompt, cls.hidden.unique_id)
+        video = LongVideo(
+            plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once, graph
+        )
         if serving():
             serve(video)
         pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import FramewrightError
 from .window_plan import Windows
 
+_HIGHEST = 1e6  # no schedule begins above this noise level
 # (x [W·L, …], frames [W·L] that they are, L) to tensors like x
 Call = Callable[[Tensor, Tensor, int], Sequence[Tensor]]
 
@@ -102,6 +103,12 @@ class StepWindows:
             if lowest <= sigma <= highest or math.isclose(sigma, highest, rel_tol=1e-4):
                 return plan if frames > plan.length else None
         return None
+
+    def most(self, frames: int, otherwise: int) -> int:
+        """The most of so many frames that any call holds; `otherwise` do at levels without windows."""
+        held = [plan.length for plan, _, _ in self.ranges]
+        everywhere = any(highest >= _HIGHEST and lowest <= 0 for _, highest, lowest in self.ranges)
+        return min(frames, max([*held, *([] if everywhere else [otherwise])]))
 
 
 def nearest_step(sigmas: Tensor | None, sigma: float) -> int:

@@ -7,7 +7,6 @@ each temporal transformer they are merged with the tokens, before the projection
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from .transformer import Merge, TemporalBlock
 _UNSHUFFLE = 8  # the VAE's ratio: features are as large as latents
 _HEADS = 8
 _FIRST = re.compile(r"encoder_down_conv_blocks\.\d{1,2}\.0\.block1\.bias")
-_KEPT = 8  # windows of frames whose features are kept
+_KEPT = 8  # windows of frames whose features are kept, or as many as share a call
 _MERGE = re.compile(r"(.+\.temporal_transformer)\..*attention_blocks\.0\.processor\.qkv_merge\.(weight|bias)")
 
 
@@ -105,7 +104,7 @@ class CameraInput:
         self, control: CameraControl, motion: MotionModel, path: CameraPath, strength: float
     ) -> None:
         self._control, self._motion, self._path, self._strength = control, motion, path, strength
-        self._features = lru_cache(_KEPT)(self._encoded)
+        self._features: dict[tuple, list[Tensor]] = {}  # by size, window and device, the last used at the end
 
     def __call__(self, site: Site, h: Tensor, frames: int, options: dict[str, Any]) -> Merge | None:
         """What merges the camera into the tokens of a site with activations h [B·F, C, h, w]."""
@@ -115,13 +114,18 @@ class CameraInput:
         numbers = options.get(NUMBERS)
         clips = tuple(range(frames)) if numbers is None else tuple(numbers.tolist())
         size = options["original_shape"][-2:]
-        parts = [
-            self._features(size[0], size[1], clips[first : first + frames], h.device)
-            for first in range(0, len(clips), frames)
-        ]
+        windows = [clips[first : first + frames] for first in range(0, len(clips), frames)]
+        parts = [self._kept(size[0], size[1], one, h.device) for one in windows]
+        while len(self._features) > max(_KEPT, len(windows)):
+            del self._features[next(iter(self._features))]
         fitting = [f for f in zip(*parts, strict=True) if f[0].shape[-2:] == h.shape[-2:]]
         features = torch.stack(fitting[0]).to(h).flatten(3).transpose(-1, -2)  # [W, F, N, C]
         return Merge(self._control.merges[name], features, self._strength)
+
+    def _kept(self, height: int, width: int, frames: tuple[int, ...], device: torch.device) -> list[Tensor]:
+        key = height, width, frames, device
+        self._features[key] = self._features.pop(key, None) or self._encoded(*key)
+        return self._features[key]
 
     def _encoded(
         self, height: int, width: int, frames: tuple[int, ...], device: torch.device

@@ -25,22 +25,27 @@ MOVES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "roll clockwise": ((0, 0, 0), (0, 0, 30)),
     "roll anticlockwise": ((0, 0, 0), (0, 0, -30)),
 }
+_POSED = 16 / 9  # width to height of the clips of pose files
 _NUMBERS = 19  # in a line of a pose file: time, fx, fy, cx, cy, two unused, and a 3×4 matrix
 
 
 @dataclass(frozen=True, eq=False)
 class CameraPath:
     """A camera a frame. `poses` [F, 4, 4] lead from its own axes to those of the first camera, in metres;
-    `lens` [F, 4] is focal lengths fx, fy and centre cx, cy as parts of the picture's width and height.
+    `lens` [F, 4] is focal lengths fx, fy and centre cx, cy as parts of the picture's width and height; of
+    pictures of this `shape`, width to height, of which other ones are a part cut out of the middle.
     """
 
     poses: Tensor
     lens: Tensor
+    shape: float | None = None
 
     def rays(self, height: int, width: int) -> Tensor:
         """The Plücker map [F, 6, height, width] of every pixel's ray: moment, then direction."""
         size = torch.tensor([width, height, width, height])
         fx, fy, cx, cy = (self.lens * size)[:, :, None, None].unbind(1)
+        if self.shape is not None:
+            fx, fy = fx * max(1.0, self.shape * height / width), fy * max(1.0, width / height / self.shape)
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
         seen = torch.stack(torch.broadcast_tensors((x - cx) / fx, (y - cy) / fy, torch.ones(())), dim=-1)
         directions = torch.nn.functional.normalize(seen, dim=-1)  # [F, H, W, 3]
@@ -98,4 +103,4 @@ def read_poses(text: str) -> CameraPath:
         raise FramewrightError("poses: a number too large came")
     if (torch.linalg.det(to_camera[:, :3, :3]).abs() < 1e-6).any() or (table[:, 1:3] <= 0).any():
         raise FramewrightError("poses: a matrix without an inverse or a focal length of 0 came")
-    return CameraPath(to_camera[0] @ torch.linalg.inv(to_camera), table[:, 1:5])
+    return CameraPath(to_camera[0] @ torch.linalg.inv(to_camera), table[:, 1:5], _POSED)

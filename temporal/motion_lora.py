@@ -20,7 +20,7 @@ from .transformer import LowRank
 
 _PART = re.compile(
     r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(?:processor\.)?"
-    r"(to_q|to_k|to_v|to_out)(?:\.0)?(?:_lora)?\.(?:lora[._])?(down|up|A|B)(?:\.default)?\.weight"
+    r"(to_q|to_k|to_v|to_out)(?:\.processor)?(?:\.0)?(?:_lora)?\.(?:lora[._])?(down|up|A|B)(?:\.default)?\.weight"
 )
 _ALPHA = re.compile(
     r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(to_q|to_k|to_v|to_out)(?:\.0)?\.alpha"
@@ -100,16 +100,20 @@ def load_lora(path: Path, parts: Parts, read_pickle: Reader | None = None) -> Mo
     )
     halves: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, float] = {}
+    others: list[str] = []
     for key, value in tensors.items():
         if found := _PART.fullmatch(key):
             side = "down" if found[3] in ("down", "A") else "up"
             halves.setdefault(_projection(found[1], found[2]), {})[side] = value
         elif (found := _ALPHA.fullmatch(key)) and value.numel() == 1:
             alphas[_projection(found[1], found[2])] = float(value)
-    if not halves:
+        else:
+            others.append(key)
+    if not halves or others:
         raise FramewrightError(
-            f"motion LoRA: {path.name} holds {len(tensors)} tensors (first: {min(tensors, default='none')}), "
-            "expected pairs such as …attention_blocks.0.processor.to_q_lora.down.weight"
+            f"motion LoRA: {path.name} holds {len(others)} tensors that it is not to hold (first: "
+            f"{min(others, default='none')}), expected pairs such as "
+            "…attention_blocks.0.processor.to_q_lora.down.weight"
         )
     pairs = {}
     for key, pair in halves.items():

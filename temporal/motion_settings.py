@@ -38,7 +38,7 @@ class Positions:
             raise FramewrightError(f"stretch: {self.stretch} came, expected more than 0")
 
     def rows(self, places: Tensor, length: int) -> Tensor:
-        """Rows [F] of a table of `length` for the frames' places [F] in their clip."""
+        """Rows of a table of `length` for the frames' places in their clip, [F] or [W, F]."""
         rows = (places + self.shift) * self.stretch
         last = float(rows.max())
         if last <= length - 1:
@@ -46,7 +46,7 @@ class Positions:
         if self.interpolate:
             return rows * ((length - 1) / last)
         raise FramewrightError(
-            f"frames: {len(places)} frames with shift {self.shift:g} and stretch {self.stretch:g} need "
+            f"frames: {places.shape[-1]} frames with shift {self.shift:g} and stretch {self.stretch:g} need "
             f"positions 0 to {last:g}, the motion module has 0 to {length - 1}; turn on interpolate in "
             "Motion Positions, or add Context Windows before the sampler"
         )
@@ -122,7 +122,8 @@ class AppliedMotion:
         """Rows of the position table for the frames that attend together."""
         places, length = options.get(POSITIONS), self._model.length
         if self._paced and (numbers := options.get(NUMBERS)) is not None:
-            places = numbers[:frames] - numbers[:frames].min()
+            clips = numbers[None, :frames] if self._settings.views else numbers.view(-1, frames)
+            places = clips - clips.amin(1, keepdim=True)
             if (
                 self._settings.positions is None
                 and length is not None

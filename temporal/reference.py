@@ -16,11 +16,11 @@ from torch import Tensor
 from ..errors import FramewrightError
 from .extent import Extent
 from .parts import Attention
+from .self_attention import Replace
 from .slots import Site
 
 Block = tuple[Site, int]  # and the number of the transformer block there
 Bank = dict[Block, Tensor]  # tokens [1, N, C]
-Replace = Callable[[Tensor, Tensor, Tensor, dict], Tensor]  # of an attention, on projected tokens
 
 _OURS = "framewright_"  # what begins so in transformer_options is about frames
 _ALONE = "framewright_reference"  # in transformer_options: the call is of a reference, and not of frames
@@ -44,6 +44,11 @@ class Reference:
         unconditional half reads its own tokens once more in the picture's place, which changes nothing.
         """
         conditions = options.get("cond_or_uncond", [0])
+        if max(conditions) > 1:
+            raise FramewrightError(
+                "reference: a guider of three prompts or more came, of which it cannot be told which is the "
+                "one to follow; expected CFGGuider, BasicGuider or KSampler"
+            )
         if options.get(_ALONE) or 0 not in conditions or not self.extent.at_level(options):
             return options
         if x.shape[-2:] != self.latents.shape[-2:]:

@@ -14,20 +14,28 @@ from .pattern_attention import attend
 from .patterns import Pattern
 from .slots import Site, frame_count
 
+Replace = Callable[[Tensor, Tensor, Tensor, dict], Tensor]  # of an attention, on projected tokens
+
 
 def self_attention_patch(
-    pattern: Pattern, attention: Attention, extent: Extent = EVERYWHERE
-) -> Callable[[Tensor, Tensor, Tensor, dict], Tensor]:
+    pattern: Pattern, attention: Attention, extent: Extent = EVERYWHERE, earlier: Replace | None = None
+) -> Replace:
     """What a host calls instead of attn1, on projected tokens [B·F, N, C] (its `patches_replace`).
+
+    Where the pattern is not all there is, the rest is what `earlier` makes of them, or plain attention.
 
     Where another patch has cut each frame's queries into tiles (HyperTile), [B·F·T, N, C], its keys are taken
     in as many parts, as the host's own attention then does, and tiles read the same part of other frames.
     """
 
+    def without(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        return earlier(q, k, v, options) if earlier else attention(q, k, v, options["n_heads"])
+
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         heads, strength = options["n_heads"], extent.at(_site(options), options)
         if strength == 0:
-            return attention(q, k, v, heads)
+            return without(q, k, v, options)
+        given = q, k, v, options
         batch = options.get("original_shape", q.shape)[0]
         frames, tiles = frame_count(batch, options), q.shape[0] // batch
         k, v = (t.reshape(q.shape[0], -1, t.shape[-1]) for t in (k, v))
@@ -41,7 +49,7 @@ def self_attention_patch(
                 [attend(rules[n % len(rules)], *qkv, heads, frames, attention) for n, qkv in clips]
             )
         read = _swap(read, tiles, frames)
-        return read if strength == 1 else torch.lerp(attention(q, k, v, heads), read, strength)
+        return read if strength == 1 else torch.lerp(without(*given), read, strength)
 
     return patch
 

@@ -48,10 +48,10 @@ class Merge:
 class Manner:
     """How temporal layers run in one call, where other than they were trained.
 
-    positions [F] are rows of the position table; low_rank adds to the projections of each of the two
-    attentions; pattern is which frames a frame reads; views are the windows in which attention runs and that
-    are averaged before the feed-forward (FreeNoise, Qiu et al. 2023); merge joins features with the tokens of
-    the first attention (CameraCtrl, He et al. 2024).
+    positions [F], or [W, F] of W clips, are rows of the position table; low_rank adds to the projections of
+    each of the two attentions; pattern is which frames a frame reads; views are the windows in which it runs
+    and that are averaged before the feed-forward (FreeNoise, Qiu et al. 2023); merge joins features with
+    the tokens of the first attention (CameraCtrl, He et al. 2024).
     """
 
     positions: Tensor | None = None
@@ -94,16 +94,20 @@ class PositionTable(nn.Module):
         self.register_buffer("pe", sinusoidal_positions(length, channels).to(parts.device, parts.dtype))
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Add to [B, F, N, C] the rows of `positions` [F], interpolated where not whole, or the first F."""
+        """Add to [B, F, N, C] the rows of `positions`, interpolated where not whole, or the first F.
+
+        They are [F], or [W, F] of the W clips that each condition of the batch has.
+        """
         if positions is None:
             return x + self.pe[0, : x.shape[1], None].to(x)
+        positions = positions.to(self.pe.device).view(-1, x.shape[1])
         below = positions.floor().long()
         rows = torch.lerp(
             self.pe[0, below].float(),
             self.pe[0, positions.ceil().long()].float(),
-            (positions - below).to(self.pe.device, torch.float32)[:, None],
+            (positions - below).float()[..., None],
         )
-        return x + rows[:, None].to(x)
+        return x + rows[:, :, None].to(x).repeat(x.shape[0] // len(rows), 1, 1, 1)
 
 
 class TemporalAttention(nn.Module):

@@ -135,6 +135,36 @@ def test_the_path_is_encoded_once(motion: MotionModel, control: CameraControl, m
     assert len(calls) == 1
 
 
+def test_more_windows_in_a_call_than_are_kept_are_encoded_once_each(
+    motion: MotionModel, control: CameraControl, monkeypatch
+) -> None:
+    calls, encode = [], control.encoder.forward
+    monkeypatch.setattr(control.encoder, "forward", lambda rays: calls.append(1) or encode(rays))
+    layers = applied(motion, control, moved("zoom out", 24, 1.0))
+    numbers = torch.cat([torch.arange(first, first + 4) for first in range(0, 20, 2)])
+    for _ in range(2):
+        for site, width in motion.channels.items():
+            size = 6 if width == 32 else 3
+            layers(site, torch.randn(40, width, size, size), {**OPTIONS, NUMBERS: numbers})
+    assert len(calls) == 10
+
+
+def test_a_pose_files_lens_is_of_wide_pictures_cut_to_the_video() -> None:
+    """As CameraCtrl takes them: what is seen of a 16:9 picture is its middle."""
+    line = "0 0.474 0.843 0.5 0.5 0 0 1 0 0 0 0 1 0 0 0 0 1 0"
+    slopes = {}
+    for width, height in ((64, 64), (128, 72), (192, 64)):
+        directions = read_poses(line).rays(height, width)[0, 3:]
+        slopes[width] = [
+            float((directions[0] / directions[2])[0, -1]) * width / (width - 1),
+            float((directions[1] / directions[2])[-1, 0]) * height / (height - 1),
+        ]
+    across, down = 0.5 / 0.474, 0.5 / 0.843
+    assert slopes[128] == pytest.approx([across, down], rel=1e-4)
+    assert slopes[64] == pytest.approx([across * 9 / 16, down], rel=1e-4)
+    assert slopes[192] == pytest.approx([across, down * 16 / 9 / 3], rel=1e-4)
+
+
 def test_a_file_gives_the_same_control_or_one_error(
     motion: MotionModel, control: CameraControl, tmp_path: Path
 ) -> None:

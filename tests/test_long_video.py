@@ -1,6 +1,7 @@
 """Plans of long videos, segments on disk, runs that are ended and taken up, frames that are known."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ from framewright.bridge.motion import apply_motion, open_motion
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo.files import MOTION_FILES
 from framewright.embedded import folders
+from framewright.embedded.core import registry
+from framewright.embedded.execute import Cache, run
 from framewright.embedded.folders import Folders
 from framewright.embedded.host import EmbeddedHost
 from framewright.embedded.samplers import SAMPLERS
@@ -33,6 +36,7 @@ from framewright.sampling.segment_store import SegmentStore
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.known_frames import KNOWN, Known, KnownFrames
 from framewright.temporal.slots import NUMBERS
+from framewright.tests.graphs import long_video
 from torch import Tensor
 from torch.nn import functional
 
@@ -306,6 +310,21 @@ def test_a_changed_plan_prompt_or_model_is_noticed_and_said(tmp_path: Path) -> N
     other, line = demo_video(tmp_path, motion="demo")
     assert not torch.equal(first, other) and line.startswith("the model is another than in the earlier run")
     assert torch.equal(demo_video(tmp_path)[0], first)
+
+
+def test_what_is_set_on_the_model_for_later_is_noticed(tmp_path: Path) -> None:
+    """The first prediction does not tell it, so the nodes before do; their ids and titles do not matter."""
+
+    def rendered(prompt: dict[str, Any]) -> str:
+        done = run(prompt, registry(), Folders(output=tmp_path), Cache())
+        return done.outputs["long"]["text"][0]
+
+    prompt = long_video(0)
+    assert rendered(prompt).startswith("4 segments, kept in")
+    renamed = json.loads(json.dumps(prompt).replace('"moving"', '"renamed"'))
+    assert rendered(renamed).startswith("4 of 4 segments were finished by an earlier run")
+    prompt["moving"]["inputs"]["end_percent"] = 0.5
+    assert rendered(prompt).startswith("the plan is another than in the 1 earlier")
 
 
 def test_a_known_frame_is_held_and_shapes_the_rest(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from framewright.temporal.motion_settings import AppliedMotion, MotionSettings, 
 from framewright.temporal.parts import Parts
 from framewright.temporal.patterns import PATTERNS, key_frames
 from framewright.temporal.slots import FRAMES, NUMBERS, POSITIONS
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 PARAMS = MotionParams(channels=(32, 64), res_blocks=1, positions=12)
@@ -108,6 +108,16 @@ def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> No
             Positions(**bad)
 
 
+def test_a_paced_module_takes_each_windows_own_distances(model: MotionModel, x: Tensor) -> None:
+    layers = AppliedMotion(model, MotionSettings(), paced=True)
+    numbers = torch.tensor([[0, 1, 2], [0, 2, 4], [3, 4, 5]])
+    clips = torch.cat([x[:3]] * 3)
+    together = layers(SITE, torch.cat([clips] * 2), {FRAMES: 3, NUMBERS: numbers.flatten()})
+    alone = torch.cat([layers(SITE, x[:3], {FRAMES: 3, NUMBERS: one}) for one in numbers])
+    torch.testing.assert_close(together, torch.cat([alone] * 2))
+    assert torch.equal(alone[:3], alone[6:]) and not torch.allclose(alone[:3], alone[3:6], atol=1e-4)
+
+
 def test_a_fraction_of_a_row_is_the_mix_of_two(model: MotionModel) -> None:
     table = model.at(SITE).transformer_blocks[0].attention_blocks[0].pos_encoder
     given = table(torch.zeros(1, 2, 1, 32), torch.tensor([1.25, 2.0]))[:, :, 0]
@@ -169,7 +179,12 @@ def peft_name(block: str, projection: str, side: str) -> str:
     return f"base_model.model.unet.{block}.{name}.lora_{'A' if side == 'down' else 'B'}.weight"
 
 
-@pytest.mark.parametrize("name", [animatediff_name, kohya_name, peft_name])
+def motion_director_name(block: str, projection: str, side: str) -> str:
+    name = "to_out.processor.0_lora" if projection == "to_out" else f"processor.{projection}_lora"
+    return f"{block}.{name}.{side}.weight"
+
+
+@pytest.mark.parametrize("name", [animatediff_name, kohya_name, peft_name, motion_director_name])
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_a_motion_lora_is_the_rewritten_weights(
     name: object, alpha: float | None, model: MotionModel, x: Tensor, tmp_path: Path
@@ -210,6 +225,12 @@ def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_pa
     for wrong in ({"down": torch.ones(2, 32)}, {"down": torch.ones(2, 32), "up": torch.ones(32, 3)}):
         with pytest.raises(FramewrightError, match=r"zoom.safetensors has .*expected down \[r, in\], up"):
             load_lora(saved(**wrong), Parts())
+    feed_forward = {
+        f"{BLOCK[: BLOCK.index('.attention')]}.ff.net.2.lora_{side}.weight": torch.ones(2, 2) for side in "AB"
+    }
+    save_file(load_file(saved(down=torch.ones(2, 32), up=torch.ones(32, 2))) | feed_forward, path)
+    with pytest.raises(FramewrightError, match=r"zoom.safetensors holds 2 tensors that .*ff\.net\.2"):
+        load_lora(path, Parts())
     save_file({"something": torch.ones(2)}, path)
-    with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .first: something"):
+    with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .*first: something"):
         load_lora(path, Parts())

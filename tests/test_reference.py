@@ -69,6 +69,13 @@ def by_hand(block: TransformerBlock, strength: float = 1.0) -> Tensor:
     return x + block.ff(block.norm3(x))
 
 
+def test_a_guider_of_three_prompts_is_refused(block: TransformerBlock) -> None:
+    """Their order differs between guiders: the first of three may be the negative one."""
+    for numbers in ([0, 1, 2], [2]):
+        with pytest.raises(FramewrightError, match="reference: a guider of three prompts or more came"):
+            read(block, Extent(), {"cond_or_uncond": numbers})
+
+
 @torch.no_grad()
 def test_frames_read_the_picture_beside_themselves_and_the_unconditional_half_does_not(
     block: TransformerBlock,

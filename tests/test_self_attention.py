@@ -38,6 +38,19 @@ def test_strength_layers_and_noise_levels() -> None:
     assert torch.equal(run(Extent(sigmas=(math.inf, 0.5))), read)
 
 
+def test_the_rest_is_what_an_earlier_pattern_makes_of_it() -> None:
+    first = self_attention_patch(PATTERNS["temporal"], sdpa)
+    earlier = first(*tokens(), OPTIONS)
+
+    def second(extent: Extent) -> torch.Tensor:
+        return self_attention_patch(PATTERN, sdpa, extent, first)(*tokens(), OPTIONS)
+
+    assert torch.equal(second(Extent(layers={"output": 0.0})), earlier)
+    assert torch.equal(second(Extent(sigmas=(0.5, 0.0))), earlier)
+    torch.testing.assert_close(second(Extent(0.25)), 0.75 * earlier + 0.25 * run(Extent()))
+    assert torch.equal(second(Extent()), run(Extent()))
+
+
 def test_tiles_read_the_same_tile_of_other_frames() -> None:
     """HyperTile hands each frame's queries over as tiles in a larger batch, "(b t) n c"."""
     whole, tiles = tokens(), 4

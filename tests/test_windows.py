@@ -201,6 +201,12 @@ def test_settings_that_make_no_sense_are_one_error(settings: dict, message: str)
         Windows(**settings)
 
 
+def test_the_most_frames_that_a_call_holds() -> None:
+    whole, early = (StepWindows().then(Windows(8, 4), high, low) for high, low in ((1e9, 0.0), (1e9, 3.0)))
+    assert whole.most(40, 40) == 8 and early.most(40, 40) == 40 and early.most(40, 6) == 8
+    assert StepWindows().most(40, 16) == 16 and whole.most(5, 5) == 5
+
+
 def test_the_picture_on_a_node_is_of_its_settings() -> None:
     def drawn(**settings: str) -> np.ndarray:
         png = np.frombuffer(timeline_on_node(settings), np.uint8)

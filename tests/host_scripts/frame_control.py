@@ -11,7 +11,7 @@ import comfy.controlnet  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.cldm.cldm import ControlNet  # noqa: E402
-from comfy.t2i_adapter.adapter import Adapter  # noqa: E402
+from comfy.t2i_adapter.adapter import Adapter, Adapter_light  # noqa: E402
 from framewright.bridge.concat_maps import concat_maps  # noqa: E402
 from framewright.bridge.control import Strengths, control_video  # noqa: E402
 from framewright.bridge.host import host  # noqa: E402
@@ -105,6 +105,23 @@ try:
     answer["strengths for another number of frames"] = False
 except FramewrightError as error:
     answer["strengths for another number of frames"] = "for 4 frames" in str(error)
+
+light = Adapter_light(channels=[32, 64], nums_rb=1, cin=192)
+tiny._fill(light)
+light = comfy.controlnet.T2IAdapter(light.eval(), 3, 8, "nearest-exact", device=CPU)
+one = control_video(prompts, light, hints[:1], FRAMES, "hold", Strengths(1.0, frames=[1, 1, 1, 0, 0, 0]))
+made, every = (
+    frames_of(one),
+    frames_of(control_video(prompts, light, hints[:1], FRAMES, "hold", Strengths(1.0))),
+)
+answer["an adapter's one map by frame"] = close(made[:3], every[:3]) and close(made[3:], plain[3:])
+answer["an adapter's one map does something"] = not close(every, plain, 1e-4)
+for layer in ("output", ("input", 99)):
+    try:
+        frames_of(controlled(layers={layer: 0.0}))
+        answer[f"a layer {layer} is refused"] = False
+    except FramewrightError as error:
+        answer[f"a layer {layer} is refused"] = "layer_strength: " in str(error)
 
 # A pose guider, whose file may be a pickle in a host that reads those safely.
 guider = ConditionEncoder(SHAPE["model_channels"], (4, 6, 8, 10), host().parts())

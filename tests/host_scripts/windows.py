@@ -10,6 +10,7 @@ prologue.setup()
 
 import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
+import comfy.model_management  # noqa: E402
 import comfy.sampler_helpers  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
@@ -68,7 +69,7 @@ for fuse, name in (("pyramid", "pyramid"), ("uniform mean", "flat"), ("relative"
     )  # fmt: skip
     handler.causal_window_fix = False  # of newer hosts: a frame more than a window, for other models
     host_windows = moving.clone()
-    host_windows.model_options["context_handler"] = handler
+    host_windows.model_options["context_handler"] = handler_of_host = handler
     mine = sampled(in_windows(moving, 8, 4, "standard", fuse), positive, negative, 22, **SMALL)
     try:
         expected = sampled(host_windows, positive, negative, 22, **SMALL)
@@ -189,6 +190,48 @@ try:
     sampled(run_in_chunks(across, 3), positive, negative, 8, **SMALL)
 except FramewrightError as error:
     answer["norms across frames are refused"] = "need all frames at once" in str(error)
+
+# The host runs as many conditions together as fit at the moment; chunks must not notice.
+management, falling = comfy.model_management, itertools.count()
+free, management.get_free_memory = (
+    management.get_free_memory,
+    lambda *_, **__: 2**60 if next(falling) % 3 else 0,
+)
+answer["chunks in memory that comes and goes"] = close(
+    sampled(run_in_chunks(moving, 4), positive, negative, 8, **SMALL),
+    sampled(moving, positive, negative, 8, **SMALL), 1e-4,
+)  # fmt: skip
+management.get_free_memory = free
+
+# Room is made for what a call holds, not for the whole video.
+asked: list[int] = []
+estimate = comfy.sampler_helpers.estimate_memory
+
+
+def estimating(model, noise_shape, *more):
+    asked.append(noise_shape[0])
+    return estimate(model, noise_shape, *more)
+
+
+comfy.sampler_helpers.estimate_memory = estimating
+early = add_windows(moving, Windows(8, 4), 0.0, 0.5)
+for used in (in_windows(moving, 8, 4), run_in_chunks(model, 4), early, run_in_chunks(early, 6), moving):
+    sampled(used, positive, negative, 8 if used is moving else 20, **SMALL | {"steps": 1})
+comfy.sampler_helpers.estimate_memory = estimate
+answer[f"room for {asked}"] = asked == [8, 4, 20, 8, 8]
+
+# Where another node has set windows, the host's own among them, ours are refused, and motion goes on.
+for name, change in (
+    ("windows", lambda one: in_windows(one, 8, 4)),
+    ("chunks", lambda one: run_in_chunks(one, 4)),
+):
+    try:
+        change(host_windows)
+        answer[f"{name} beside the host's own"] = False
+    except FramewrightError as error:
+        answer[f"{name} beside the host's own"] = "context windows of another node" in str(error)
+views = apply_motion(host_windows, tiny.motion(), MotionSettings(views=Windows(8, 4)))
+answer["views beside the host's own"] = views.model_options["context_handler"] is handler_of_host
 
 # With a motion module, several windows in a call are as one at a time, and hints matter.
 many = sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL)
