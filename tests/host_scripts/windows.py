@@ -10,6 +10,7 @@ prologue.setup()
 
 import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
+import comfy.hooks  # noqa: E402
 import comfy.model_management  # noqa: E402
 import comfy.sampler_helpers  # noqa: E402
 import tiny  # noqa: E402
@@ -69,7 +70,7 @@ for fuse, name in (("pyramid", "pyramid"), ("uniform mean", "flat"), ("relative"
     )  # fmt: skip
     handler.causal_window_fix = False  # of newer hosts: a frame more than a window, for other models
     host_windows = moving.clone()
-    host_windows.model_options["context_handler"] = handler_of_host = handler
+    host_windows.model_options["context_handler"] = handler
     mine = sampled(in_windows(moving, 8, 4, "standard", fuse), positive, negative, 22, **SMALL)
     try:
         expected = sampled(host_windows, positive, negative, 22, **SMALL)
@@ -203,6 +204,15 @@ answer["chunks in memory that comes and goes"] = close(
 )  # fmt: skip
 management.get_free_memory = free
 
+# A hook changes weights that all chunks share, here of a layer after the last place where they meet.
+weight = model.model.diffusion_model.out[2].weight
+change = torch.randn(weight.shape, generator=torch.Generator().manual_seed(6)) * 0.3
+hook = comfy.hooks.create_hook_lora({"diffusion_model.out.2.diff": change}, 1.0, 1.0)
+hooked = comfy.hooks.set_hooks_for_conditioning(positive, hook)
+whole = sampled(moving, hooked, negative, 8, **SMALL)
+answer["a hook does something"] = not close(whole, sampled(moving, positive, negative, 8, **SMALL), 1e-2)
+answer["chunks, a hook"] = close(sampled(run_in_chunks(moving, 4), hooked, negative, 8, **SMALL), whole, 1e-4)
+
 # Room is made for what a call holds, not for the whole video.
 asked: list[int] = []
 estimate = comfy.sampler_helpers.estimate_memory
@@ -231,7 +241,9 @@ for name, change in (
     except FramewrightError as error:
         answer[f"{name} beside the host's own"] = "context windows of another node" in str(error)
 views = apply_motion(host_windows, tiny.motion(), MotionSettings(views=Windows(8, 4)))
-answer["views beside the host's own"] = views.model_options["context_handler"] is handler_of_host
+answer["views beside the host's own"] = isinstance(
+    views.model_options["context_handler"], theirs.IndexListContextHandler
+)
 
 # With a motion module, several windows in a call are as one at a time, and hints matter.
 many = sampled(in_windows(moving, 8, 4), yes, no, FRAMES, **SMALL)
