@@ -42,7 +42,7 @@ class Motion:
     file: MotionFile
     name: str
     weights: tuple[Any, ...]
-    low_rank: tuple[Callable[[Site, int], LowRank], ...] = ()
+    low_rank: tuple[Callable[[Site, str], LowRank], ...] = ()
     camera: CameraInput | None = None
 
     @property

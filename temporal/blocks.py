@@ -12,9 +12,15 @@ from torch import Tensor, nn
 from .parts import Parts
 from .slots import CROSS, SELF, run_inner
 
+Add = Callable[[str, Tensor, Tensor], Tensor]  # (a projection's name, its input, its output) to the output
+
 
 def _nothing(_: int, h: Tensor) -> Tensor:
     return h
+
+
+def _as_it_is(_: str, x: Tensor, out: Tensor) -> Tensor:
+    return out
 
 
 class ResBlock(nn.Module):
@@ -57,8 +63,8 @@ class GEGLU(nn.Module):
         super().__init__()
         self.proj = parts.linear(channels, inner * 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x, gate = self.proj(x).chunk(2, dim=-1)
+    def forward(self, x: Tensor, add: Add = _as_it_is) -> Tensor:
+        x, gate = add("net.0.proj", x, self.proj(x)).chunk(2, dim=-1)
         return x * F.gelu(gate)
 
 
@@ -68,8 +74,10 @@ class FeedForward(nn.Module):
         inner = channels * factor
         self.net = nn.Sequential(GEGLU(channels, inner, parts), nn.Identity(), parts.linear(inner, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+    def forward(self, x: Tensor, add: Add = _as_it_is) -> Tensor:
+        """`add` may change what each of the two projections gives."""
+        x = self.net[0](x, add)
+        return add("net.2", x, self.net[2](x))
 
 
 class TransformerBlock(nn.Module):

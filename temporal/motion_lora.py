@@ -18,14 +18,11 @@ from .parts import Parts
 from .slots import Site
 from .transformer import LowRank
 
-_PART = re.compile(
-    r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(?:processor\.)?"
-    r"(to_q|to_k|to_v|to_out)(?:\.processor)?(?:\.0)?(?:_lora)?\.(?:lora[._])?(down|up|A|B)(?:\.default)?\.weight"
-)
-_ALPHA = re.compile(
-    r"((?:down_blocks|up_blocks|mid_block)\..*attention_blocks\.[01])\.(to_q|to_k|to_v|to_out)(?:\.0)?\.alpha"
-)
-_KOHYA = re.compile(r"lora_unet_(.*?)_(to_q|to_k|to_v|to_out)(_0)?\.(.*)")
+_BLOCK = r"((?:down_blocks|up_blocks|mid_block)\..*\.(?:attention_blocks\.[01]|ff))"
+_NAME = r"(to_q|to_k|to_v|to_out|net\.0\.proj|net\.2)(?:\.0)?"
+_PART = re.compile(rf"{_BLOCK}\.{_NAME}(?:_lora)?\.(?:lora[._])?(down|up|A|B)(?:\.default)?\.weight")
+_ALPHA = re.compile(rf"{_BLOCK}\.{_NAME}\.alpha")
+_KOHYA = re.compile(r"lora_unet_(.*?)_(to_q|to_k|to_v|to_out|ff_net_0_proj|ff_net_2)(_0)?\.(.*)")
 # Words of AnimateDiff's keys that hold an underscore of their own.
 _WORDS = ("down_blocks", "up_blocks", "mid_block", "motion_modules", "temporal_transformer",
           "transformer_blocks", "attention_blocks")  # fmt: skip
@@ -60,11 +57,11 @@ class MotionLora(nn.Module):
                     f"{found}"
                 )
 
-    def bind(self, motion: MotionModel, strength: float) -> Callable[[Site, int], LowRank]:
-        """What it adds to the first and second attention of each of the module's sites."""
+    def bind(self, motion: MotionModel, strength: float) -> Callable[[Site, str], LowRank]:
+        """What it adds to each of LOW_RANK_PARTS at each of the module's sites."""
 
-        def at(site: Site, attention: int) -> LowRank:
-            block = f"{motion.key(site)}.transformer_blocks.0.attention_blocks.{attention}"
+        def at(site: Site, part: str) -> LowRank:
+            block = f"{motion.key(site)}.transformer_blocks.0.{part}"
 
             def add(projection: str, x: Tensor) -> Tensor | None:
                 name = f"{block}.{projection}".replace(".", "|")
@@ -94,7 +91,10 @@ def _linear(weight: Tensor, parts: Parts) -> nn.Module:
 
 
 def load_lora(path: Path, parts: Parts, read_pickle: Reader | None = None) -> MotionLora:
-    """A motion LoRA in AnimateDiff's, kohya's or peft's names; raises one error on anything else."""
+    """A motion LoRA in AnimateDiff's, kohya's or peft's names; raises one error on anything else.
+
+    AnimateDiff-MotionDirector's have AnimateDiff's, with pairs for the feed-forward too.
+    """
     tensors, _ = animatediff_keys(
         {_from_kohya(key): value for key, value in read_tensors(path, read_pickle, "motion LoRA").items()}
     )
@@ -102,7 +102,7 @@ def load_lora(path: Path, parts: Parts, read_pickle: Reader | None = None) -> Mo
     alphas: dict[str, float] = {}
     others: list[str] = []
     for key, value in tensors.items():
-        if found := _PART.fullmatch(key):
+        if found := _PART.fullmatch(key.replace(".processor", "")):
             side = "down" if found[3] in ("down", "A") else "up"
             halves.setdefault(_projection(found[1], found[2]), {})[side] = value
         elif (found := _ALPHA.fullmatch(key)) and value.numel() == 1:
@@ -140,4 +140,5 @@ def _from_kohya(key: str) -> str:
     for word in _WORDS:
         path = path.replace(word, word.replace("_", "-"))
     path = re.sub(r"_(?=\d)|(?<=\d)_", ".", path).replace("_", ".").replace("-", "_")
-    return f"{path}.{found[2]}.{found[4]}"
+    name = found[2].replace("_", ".") if found[2].startswith("ff") else found[2]
+    return f"{path}.{name}.{found[4]}"

@@ -14,7 +14,7 @@ from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
 from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count, frames_in_call
-from .transformer import LowRank, Manner, Merge, Views
+from .transformer import LOW_RANK_PARTS, LowRank, Manner, Merge, Views
 
 # (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
 Merging = Callable[[Site, Tensor, int, dict[str, Any]], Merge | None]
@@ -93,7 +93,7 @@ class AppliedMotion:
         self,
         model: TemporalLayers,
         settings: MotionSettings,
-        low_rank: Sequence[Callable[[Site, int], LowRank]] = (),
+        low_rank: Sequence[Callable[[Site, str], LowRank]] = (),
         merging: Merging | None = None,
         paced: bool = False,
     ) -> None:
@@ -106,7 +106,7 @@ class AppliedMotion:
         frames = frame_count(h.shape[0], options)
         if layer is None or frames == 1 or strength == 0:
             return h
-        low_rank = [[low(site, attention) for low in self._low_rank] for attention in range(2)]
+        low_rank = [[low(site, part) for low in self._low_rank] for part in LOW_RANK_PARTS]
         views = self._settings.views
         at_once = frames if views is None else len(views.plan(frames)[0][0])
         merge = None if self._merging is None else self._merging(site, h, frames, options)

@@ -7,6 +7,7 @@ chunks that stay in a CPU's cache, and bound the memory of everything else.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -22,6 +23,7 @@ from .positions import sinusoidal_positions
 CPU_TOKENS, TOKENS = 2048, 2**18  # at once; on a CPU, and elsewhere
 
 LowRank = Callable[[str, Tensor], Tensor | None]  # what a motion LoRA adds to a projection of [B, F, N, C]
+LOW_RANK_PARTS = ("attention_blocks.0", "attention_blocks.1", "ff")  # of a block, that have projections
 
 
 class Views(Protocol):
@@ -49,13 +51,13 @@ class Manner:
     """How temporal layers run in one call, where other than they were trained.
 
     positions [F], or [W, F] of W clips, are rows of the position table; low_rank adds to the projections of
-    each of the two attentions; pattern is which frames a frame reads; views are the windows in which it runs
-    and that are averaged before the feed-forward (FreeNoise, Qiu et al. 2023); merge joins features with
-    the tokens of the first attention (CameraCtrl, He et al. 2024).
+    each of the two attentions and of the feed-forward; pattern is which frames a frame reads; views are the
+    windows in which attention runs and that are averaged before the feed-forward (FreeNoise, Qiu et al.
+    2023); merge joins features with the tokens of the first attention (CameraCtrl, He et al. 2024).
     """
 
     positions: Tensor | None = None
-    low_rank: Sequence[Sequence[LowRank]] = ((), ())
+    low_rank: Sequence[Sequence[LowRank]] = ((), (), ())
     pattern: Pattern | None = None
     views: Views | None = None
     merge: Merge | None = None
@@ -158,7 +160,7 @@ class TemporalAttention(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
 
-_THREE = ("to_q", "to_k", "to_v")
+_THREE, _FEED_FORWARD = ("to_q", "to_k", "to_v"), 2
 
 
 def _with(low_rank: Sequence[LowRank], name: str, x: Tensor, out: Tensor) -> Tensor:
@@ -183,7 +185,7 @@ class TemporalBlock(nn.Module):
 
     def forward(self, x: Tensor, manner: Manner = AS_TRAINED) -> Tensor:
         x = self._attend(x, manner) if manner.views is None else self._in_views(x, manner, manner.views)
-        return x + self.ff(self.ff_norm(x))
+        return x + self.ff(self.ff_norm(x), partial(_with, manner.low_rank[_FEED_FORWARD]))
 
     def _attend(self, x: Tensor, manner: Manner) -> Tensor:
         for number, (attention, norm) in enumerate(zip(self.attention_blocks, self.norms, strict=True)):

@@ -211,6 +211,39 @@ def test_a_motion_lora_is_the_rewritten_weights(
     assert not F.mse_loss(run(model, x), run(rewritten, x)) < 1e-6
 
 
+FEED_FORWARD = BLOCK.replace("attention_blocks.1", "ff")
+
+
+KOHYA, PEFT = FEED_FORWARD.replace(".", "_"), FEED_FORWARD.replace("temporal_transformer.", "")
+FEED_FORWARD_NAMES = {
+    "MotionDirector": (f"{FEED_FORWARD}.net.0.processor.proj_lora.", f"{FEED_FORWARD}.net.processor.2_lora."),
+    "kohya": (f"lora_unet_{KOHYA}_net_0_proj.lora_", f"lora_unet_{KOHYA}_net_2.lora_"),
+    "peft": (f"base_model.model.unet.{PEFT}.net.0.proj.lora_", f"base_model.model.unet.{PEFT}.net.2.lora_"),
+}
+
+
+@pytest.mark.parametrize("names", FEED_FORWARD_NAMES)
+def test_a_motion_lora_of_the_feed_forward_too(
+    names: str, model: MotionModel, x: Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    state, tensors = {key: value.clone() for key, value in model.state_dict().items()}, {}
+    projections = ("net.0.proj", 32, 256), ("net.2", 128, 32)
+    for name, (one, inner, outer) in zip(FEED_FORWARD_NAMES[names], projections, strict=True):
+        down, up = torch.randn(2, inner) * 0.2, torch.randn(outer, 2) * 0.2
+        state[f"{FEED_FORWARD}.{one}.weight"] += up @ down
+        sides = ("A", "B") if names == "peft" else ("down", "up")
+        tensors |= {f"{name}{sides[0]}.weight": down, f"{name}{sides[1]}.weight": up}
+    save_file(tensors, tmp_path / "pan.safetensors")
+    lora = load_lora(tmp_path / "pan.safetensors", Parts())
+    lora.check(model, "pan")
+    rewritten = MotionModel(PARAMS)
+    rewritten.load_state_dict(state)
+    beside = AppliedMotion(model, MotionSettings(), [lora.bind(model, 1.0)])(SITE, x, {FRAMES: 6})
+    torch.testing.assert_close(beside, run(rewritten, x), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(beside, run(model, x), atol=1e-3)
+
+
 def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_path: Path) -> None:
     path = tmp_path / "zoom.safetensors"
 
@@ -225,11 +258,9 @@ def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_pa
     for wrong in ({"down": torch.ones(2, 32)}, {"down": torch.ones(2, 32), "up": torch.ones(32, 3)}):
         with pytest.raises(FramewrightError, match=r"zoom.safetensors has .*expected down \[r, in\], up"):
             load_lora(saved(**wrong), Parts())
-    feed_forward = {
-        f"{BLOCK[: BLOCK.index('.attention')]}.ff.net.2.lora_{side}.weight": torch.ones(2, 2) for side in "AB"
-    }
-    save_file(load_file(saved(down=torch.ones(2, 32), up=torch.ones(32, 2))) | feed_forward, path)
-    with pytest.raises(FramewrightError, match=r"zoom.safetensors holds 2 tensors that .*ff\.net\.2"):
+    others = {f"{BLOCK}.norms.{number}.weight": torch.ones(2) for number in range(2)}
+    save_file(load_file(saved(down=torch.ones(2, 32), up=torch.ones(32, 2))) | others, path)
+    with pytest.raises(FramewrightError, match=r"zoom.safetensors holds 2 tensors that .*norms\.0"):
         load_lora(path, Parts())
     save_file({"something": torch.ones(2)}, path)
     with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .*first: something"):
