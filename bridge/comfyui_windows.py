@@ -11,6 +11,7 @@ import torch
 from comfy.context_windows import ContextHandlerABC
 from torch import Tensor
 
+from ..errors import FramewrightError
 from ..sampling.chunks import Together, in_chunks
 from ..sampling.window_plan import Frames, Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
@@ -159,6 +160,14 @@ def _level(timestep: Tensor) -> float:
 
 
 def cut_rows(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
+    """A condition with the rows of these frames of all that has one for each of `total`.
+
+    FramewrightError for prompts of another number, which the host would begin anew in every part.
+    """
+    prompts = cond.get("cross_attn")
+    if isinstance(prompts, Tensor) and len(prompts) not in (1, total):
+        raise FramewrightError(f"conditioning: prompts for {len(prompts)} frames came, expected for {total}")
+
     def rows(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == total:
             return value.index_select(0, frames.to(value.device))

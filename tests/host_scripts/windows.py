@@ -213,6 +213,17 @@ whole = sampled(moving, hooked, negative, 8, **SMALL)
 answer["a hook does something"] = not close(whole, sampled(moving, positive, negative, 8, **SMALL), 1e-2)
 answer["chunks, a hook"] = close(sampled(run_in_chunks(moving, 4), hooked, negative, 8, **SMALL), whole, 1e-4)
 
+# Prompts for another number of frames, even for as many as a window or a chunk has.
+for name, used in (
+    ("windows", in_windows(model, 5, 2)),
+    ("chunks", run_in_chunks(moving, 5)),
+):
+    try:
+        sampled(used, [[over_time[0][0][:5], {}]], negative, FRAMES, **SMALL)
+        answer[f"prompts for others in {name}"] = False
+    except FramewrightError as error:
+        answer[f"prompts for others in {name}"] = "prompts for 5 frames came, expected for 10" in str(error)
+
 # Room is made for what a call holds, not for the whole video.
 asked: list[int] = []
 estimate = comfy.sampler_helpers.estimate_memory
