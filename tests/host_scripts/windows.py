@@ -11,11 +11,10 @@ prologue.setup()
 import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
 import comfy.hooks  # noqa: E402
-import comfy.model_management  # noqa: E402
-import comfy.sampler_helpers  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.cldm.cldm import ControlNet  # noqa: E402
+from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy.t2i_adapter.adapter import Adapter_light  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
@@ -193,16 +192,21 @@ except FramewrightError as error:
     answer["norms across frames are refused"] = "need all frames at once" in str(error)
 
 # The host runs as many conditions together as fit at the moment; chunks must not notice.
-management, falling = comfy.model_management, itertools.count()
-free, management.get_free_memory = (
-    management.get_free_memory,
-    lambda *_, **__: 2**60 if next(falling) % 3 else 0,
-)
+factor = model.model.memory_usage_factor
+
+
+def needs_more_or_less(*_):
+    """Every second call of the model is said to need more memory than there is."""
+    model.model.memory_usage_factor = 1e18 if model.model.memory_usage_factor == factor else factor
+
+
+every_second = model.model.diffusion_model.register_forward_pre_hook(needs_more_or_less)
 answer["chunks in memory that comes and goes"] = close(
     sampled(run_in_chunks(moving, 4), positive, negative, 8, **SMALL),
     sampled(moving, positive, negative, 8, **SMALL), 1e-4,
 )  # fmt: skip
-management.get_free_memory = free
+every_second.remove()
+model.model.memory_usage_factor = factor
 
 # A hook changes weights that all chunks share, here of a layer after the last place where they meet.
 weight = model.model.diffusion_model.out[2].weight
@@ -226,19 +230,18 @@ for name, used in (
 
 # Room is made for what a call holds, not for the whole video.
 asked: list[int] = []
-estimate = comfy.sampler_helpers.estimate_memory
 
 
-def estimating(model, noise_shape, *more):
+def hearing(executor, model, noise_shape, *more, **named):
     asked.append(noise_shape[0])
-    return estimate(model, noise_shape, *more)
+    return executor(model, noise_shape, *more, **named)
 
 
-comfy.sampler_helpers.estimate_memory = estimating
 early = add_windows(moving, Windows(8, 4), 0.0, 0.5)
 for used in (in_windows(moving, 8, 4), run_in_chunks(model, 4), early, run_in_chunks(early, 6), moving):
-    sampled(used, positive, negative, 8 if used is moving else 20, **SMALL | {"steps": 1})
-comfy.sampler_helpers.estimate_memory = estimate
+    heard = used.clone()
+    heard.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, "test", hearing)
+    sampled(heard, positive, negative, 8 if used is moving else 20, **SMALL | {"steps": 1})
 answer[f"room for {asked}"] = asked == [8, 4, 20, 8, 8]
 
 # Where another node has set windows, the host's own among them, ours are refused, and motion goes on.
