@@ -155,15 +155,13 @@ class ComfyModel:
     @property
     def _handler(self) -> WindowHandler:
         earlier = self.model.model_options.get("context_handler")
-        return earlier if isinstance(earlier, WindowHandler) else WindowHandler()
-
-    def _set_handler(self, manner: Manner) -> None:
-        if (earlier := self.model.model_options.get("context_handler")) is not None and not isinstance(
-            earlier, WindowHandler
-        ):
+        if not isinstance(earlier, WindowHandler | None):
             raise FramewrightError(
                 "model: one with the context windows of another node came, expected one without"
             )
+        return earlier or WindowHandler()
+
+    def _set_handler(self, manner: Manner) -> None:
         handler = WindowHandler(manner)
         self.model.model_options["context_handler"] = handler
         if KEY not in self.model.wrappers.get(WrappersMP.PREPARE_SAMPLING, {}):
