@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import comfy.ldm.modules.attention
 import comfy.model_management as management
 import comfy.model_patcher
-import comfy.ops
 import comfy.samplers
 import comfy.utils
 import folder_paths
@@ -26,7 +24,8 @@ from ..temporal.sparse_control import SparseControlNet
 from .comfyui_demo import demo_control, demo_model
 from .comfyui_frame_control import apply_control
 from .comfyui_guider import ComfyGuider, progress
-from .comfyui_model import ComfyModel, attention
+from .comfyui_model import ComfyModel
+from .comfyui_parts import host_parts
 from .comfyui_sparse_control import SparseControl
 from .comfyui_video import StreamedVideo
 from .comfyui_worker import start_worker
@@ -82,7 +81,7 @@ class ComfyHost:
         return partial(start_worker, prompt, (str(Path(sys.argv[0]).resolve()), *sys.argv[1:]))
 
     def parts(self) -> Parts:
-        return Parts(comfy.ops.manual_cast, attention, device=management.unet_offload_device(), casts=True)
+        return host_parts()
 
     def weights(self, module: nn.Module) -> comfy.model_patcher.ModelPatcher:
         return comfy.model_patcher.ModelPatcher(

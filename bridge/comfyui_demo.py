@@ -7,7 +7,6 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as management
 import comfy.model_patcher
-import comfy.ops
 import comfy.supported_models_base
 import torch
 
@@ -18,7 +17,7 @@ from ..temporal.control_net import ControlNet
 from ..temporal.parts import Parts
 from ..temporal.sparse_control import SparseControlNet
 from ..temporal.unet import SpaceTimeUNet
-from .comfyui_model import attention
+from .comfyui_parts import attention, host_parts
 from .comfyui_sparse_control import SparseControl
 
 
@@ -50,9 +49,7 @@ def demo_model() -> tuple[Any, WordEncoder, FrameVAE]:
 
 def demo_control(name: str) -> comfy.controlnet.ControlNet:
     """CONTROL_NET of the shapes world, a SparseControl where it is shown some frames."""
-    parts = Parts(
-        comfy.ops.manual_cast, attention, torch.float32, management.unet_offload_device(), casts=True
-    )
+    parts = host_parts(torch.float32)
     if name == files.SPARSELY:
         return SparseControl(files.load(name, SparseControlNet(files.SPARSE, parts)))
     net = files.load(name, ControlNet(files.CONTROL, parts))

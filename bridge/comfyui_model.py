@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from torch import Tensor
 
@@ -33,15 +32,11 @@ from ..temporal.slots import (
 )
 from ..temporal.unet import SpaceTimeUNet
 from .comfyui_host_windows import numbered
+from .comfyui_parts import attention
 from .comfyui_windows import Manner, WindowHandler, at_once
 from .host import InputPatch
 
 KEY = "framewright"
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """The attention function that the host was started with."""
-    return optimized_attention(q, k, v, heads, mask=mask)
 
 
 class _Shared:

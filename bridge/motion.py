@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from ..errors import FramewrightError
 from ..temporal.camera import CameraInput, load_camera
 from ..temporal.camera_path import CameraPath
-from ..temporal.checkpoint import MotionFile, describe, load_motion
+from ..temporal.checkpoint import MotionFile, describe, fill, load_motion
 from ..temporal.families import base_of
 from ..temporal.frame_norm import RESBLOCKS, TRANSFORMERS
 from ..temporal.known_frames import KnownFrames
@@ -18,6 +19,7 @@ from ..temporal.motion import MotionModel, TemporalLayers
 from ..temporal.motion_lora import load_lora
 from ..temporal.motion_settings import AppliedMotion, MotionSettings
 from ..temporal.new_layers import NewLayerParams, NewLayers
+from ..temporal.parts import Parts
 from ..temporal.slots import Site
 from ..temporal.transformer import LowRank
 from .host import during, host
@@ -56,8 +58,15 @@ def open_motion(path: Path, name: str) -> Motion:
 
 
 def build_layers(model: Any, params: NewLayerParams) -> Motion:
-    """Untrained temporal layers for every site of MODEL."""
-    layers = NewLayers(host().handle(model).sites(), params, host().parts()).eval()
+    """Untrained temporal layers for every site of MODEL, the same ones each time.
+
+    Their first values are torch's own: a host's layers hold what is in memory until a file fills them.
+    """
+    sites = host().handle(model).sites()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = NewLayers(sites, params, Parts()).state_dict()
+    layers = fill(NewLayers(sites, params, host().parts()), untrained)
     file = describe(layers, "temporal layers of this pack, untrained", layers.state_dict())
     return Motion(file, "new layers", (host().weights(layers),))
 

@@ -151,6 +151,11 @@ def test_windows_under_every_sampler_guider_and_number_of_frames(host: Host) -> 
     assert len(told) == 5 * (7 + 3 + 8 * 3) and not [name for name, value in told.items() if value is False]
 
 
+def test_layers_that_get_their_weights_late(host: Host) -> None:
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "dynamic_vram.py")
+    assert len(told) > 14 and not [name for name, value in told.items() if value is False]
+
+
 def test_the_hosts_error_is_ours(host_server: Server) -> None:
     """A refusal reaches a client of ComfyUI with its own words."""
     from framewright.errors import FramewrightError
