@@ -90,21 +90,20 @@ def _told(cond: Any) -> Iterator[Tensor | str]:
 def _part(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     cut = cut_rows(cond, total, frames)
     if cond.get("control") is not None:
-        cut["control"] = _control(cond["control"], total, frames)
+        cut["control"] = _control(cond["control"], frames)
     return cut
 
 
-def _control(control: Any, total: int, frames: Tensor) -> Any:
+def _control(control: Any, frames: Tensor) -> Any:
     """A ControlNet and those before it, with the hints of these frames."""
     if isinstance(control, FrameControl):
-        one = control.rows(_control(control.control, total, frames), frames.tolist())
+        one = control.rows(_control(control.control, frames), frames.tolist())
     else:
         one, hint = control.copy(), control.cond_hint_original
-        frame_by_frame = isinstance(hint, Tensor) and not isinstance(one, SparseControl)
-        if frame_by_frame and hint.shape[0] == total:
-            one.cond_hint_original = hint.index_select(0, frames.to(hint.device))
+        if isinstance(hint, Tensor) and not isinstance(one, SparseControl):
+            one.cond_hint_original = hint[frames % len(hint)]  # fewer hints begin anew, as in the host
     if control.previous_controlnet is not None:
-        one.previous_controlnet = _control(control.previous_controlnet, total, frames)
+        one.previous_controlnet = _control(control.previous_controlnet, frames)
     return one
 
 

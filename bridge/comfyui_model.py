@@ -105,8 +105,8 @@ class ComfyModel:
             self.model.set_model_patch(after_self, "middle_patch")
             self.model.set_model_attn2_output_patch(after_cross)
 
-    def norm_across_frames(self, kinds: Sequence[str]) -> None:
-        self._options[ACROSS] = {*self._options.get(ACROSS, ()), *kinds}
+    def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
+        self._options[ACROSS] = (*self._options.get(ACROSS, ()), *((kind, extent) for kind in kinds))
         self.model.set_injections(f"{KEY}_norms", [PatcherInjection(_hook, _unhook)])
 
     def add_input_patch(self, patch: InputPatch) -> None:

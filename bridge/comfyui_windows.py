@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import comfy.model_management as management
 import torch
+from comfy.conds import CONDNoiseShape
 from comfy.context_windows import ContextHandlerABC
 from torch import Tensor
 
@@ -54,6 +55,11 @@ class WindowHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> bool:
+        if x_in.ndim != 4:
+            raise FramewrightError(
+                f"model: latents of {list(x_in.shape)} came, expected [frames, channels, height, width]; for "
+                "models of whole videos there are the core's own context windows"
+            )
         windowed = self.manner.windows.at(_level(timestep), len(x_in)) is not None
         controlled = any("control" in cond for one in conds for cond in one or ())
         return windowed or self._chunked(x_in) or (self.manner.hints_once and controlled)
@@ -162,19 +168,27 @@ def _level(timestep: Tensor) -> float:
 def cut_rows(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     """A condition with the rows of these frames of all that has one for each of `total`.
 
+    Masks, and what goes in beside the noise, may have more, or fewer that begin anew, as in the host.
     FramewrightError for prompts of another number, which the host would begin anew in every part.
     """
     prompts = cond.get("cross_attn")
     if isinstance(prompts, Tensor) and len(prompts) not in (1, total):
         raise FramewrightError(f"conditioning: prompts for {len(prompts)} frames came, expected for {total}")
 
+    def cut(value: Tensor) -> Tensor:
+        return value[frames.to(value.device) % len(value)]
+
     def rows(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == total:
-            return value.index_select(0, frames.to(value.device))
-        if isinstance(getattr(value, "cond", None), Tensor) and value.cond.shape[0] == total:
-            return value._copy_with(value.cond.index_select(0, frames.to(value.cond.device)))
+            return cut(value)
+        if isinstance(inner := getattr(value, "cond", None), Tensor) and inner.ndim:
+            by_frame = inner.shape[0] == total or isinstance(value, CONDNoiseShape)
+            return value._copy_with(cut(inner)) if by_frame else value
         if isinstance(value, dict):
             return {key: rows(inner) for key, inner in value.items()}
         return value
 
-    return {key: rows(value) for key, value in cond.items()}
+    made = {key: rows(value) for key, value in cond.items()}
+    if "mask" in cond and cond["mask"].ndim > 2:
+        made["mask"] = cut(cond["mask"])
+    return made

@@ -58,8 +58,11 @@ class ModelHandle(Protocol):
         `weights` are the host's handles of those that it needs.
         """
 
-    def norm_across_frames(self, kinds: Sequence[str]) -> None:
-        """Let the image model's norms of these kinds run over all frames at once (`temporal.frame_norm`)."""
+    def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
+        """Let the image model's norms of these kinds run over all frames at once (`temporal.frame_norm`).
+
+        That is at the extent's noise levels, not at strength 0.
+        """
 
     def add_input_patch(self, patch: InputPatch) -> None:
         """Call `patch` after every input block."""

@@ -127,15 +127,14 @@ def apply_motion(
         raise FramewrightError(
             f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
         )
+    settings = during(settings, steps, handle)
     paced = motion.file.known_conv is not None
-    layers = AppliedMotion(
-        motion.model, during(settings, steps, handle), motion.low_rank, motion.camera, paced
-    )
+    layers = AppliedMotion(motion.model, settings, motion.low_rank, motion.camera, paced)
     handle.insert_layers(layers, motion.model.places, motion.weights)
     if motion.file.known_conv is not None:
-        handle.add_input_patch(KnownFrames(motion.file.known_conv))
+        handle.add_input_patch(KnownFrames(motion.file.known_conv, settings))
     if settings.views is not None:  # as under Context Windows
         handle.encode_hints_once()
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
-        handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)))
+        handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)), settings)
     return handle.model

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
@@ -52,13 +51,16 @@ def blurred(maps: Tensor, level: int) -> Tensor:
         )
     if level == 0:
         return maps
-    small = []
+    back = []
     for one in maps.float().cpu().numpy():
+        sizes = []
         for _ in range(level):
+            sizes.append(one.shape[::-1])
             one = cv2.pyrDown(one)
-        small.append(torch.from_numpy(one))
-    back = F.interpolate(torch.stack(small)[:, None], (height, width), mode="bilinear")
-    return back.squeeze(1).to(maps)
+        for size in reversed(sizes):
+            one = cv2.pyrUp(one, dstsize=size)
+        back.append(torch.from_numpy(one))
+    return torch.stack(back).to(maps)
 
 
 def coloured(maps: Tensor, colours: str) -> Tensor:

@@ -25,15 +25,15 @@ def followed(steps: Sequence[Step], spacing: int, least: float) -> Drawing:
             f"{width}×{height}"
         )
     y, x = np.mgrid[spacing // 2 : height : spacing, spacing // 2 : width : spacing]
-    places = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)
-    tracks, seen = [places], [np.ones(len(places), bool)]
+    places = np.stack([x, y], -1).astype(np.float32)  # a grid: OpenCV takes no side beyond 32,766
+    tracks, seen = [places], np.ones(x.shape, bool)
     for one in steps:
-        x, y = tracks[-1][:, :1], tracks[-1][:, 1:]
-        motion = cv2.remap(one.there, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+        x, y = tracks[-1][..., 0], tracks[-1][..., 1]
+        motion = cv2.remap(one.there, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         gone = cv2.remap(one.gone.astype(np.uint8), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        seen.append(seen[-1] & (gone.ravel() == 0))
-        tracks.append(tracks[-1] + motion * seen[-1][:, None])
-    paths = np.stack(tracks, 1).clip(0, [width, height])
+        seen = seen & (gone == 0)
+        tracks.append(tracks[-1] + motion * seen[..., None])
+    paths = np.stack(tracks, 2).reshape(-1, len(tracks), 2).clip(0, [width, height])
     gone_far = np.hypot(*np.diff(paths, axis=1).T).sum(0)
     best = [k for k in np.argsort(-gone_far, kind="stable")[:MOST_STROKES] if gone_far[k] >= least]
     times = tuple(map(float, range(len(tracks))))

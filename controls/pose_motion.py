@@ -92,21 +92,28 @@ def _given(person: Tracks, other: Person) -> Tracks:
     if np.isnan(own).all() or np.isnan(wanted).any():
         raise FramewrightError("body: a body without neck or hips came, expected all three of both bodies")
     scale = float(wanted[0] / np.nanmedian(own))
-    first = int(np.flatnonzero(body[:, NECK, 2] > 0)[0])
+    begun = body[np.flatnonzero(body[:, NECK, 2] > 0)[0], NECK, :2]
+
+    def placed(points: np.ndarray) -> np.ndarray:
+        """Where points [F, 2] are once the whole of the person has grown."""
+        return target[0, NECK, :2] + scale * (points - begun)
+
     out = body.copy()
-    out[:, NECK, :2] = target[0, NECK, :2] + scale * (body[:, NECK, :2] - body[first, NECK, :2])
+    out[:, NECK, :2] = placed(body[:, NECK, :2])
     for a, b in BONES:
         way = body[:, b, :2] - body[:, a, :2]
         seen = (body[:, [a, b], 2] > 0).all(1)
         length = np.median(np.hypot(*way[seen].T)) if seen.any() else 0.0
         longer = np.hypot(*(target[0, b, :2] - target[0, a, :2])) if (target[0, [a, b], 2] > 0).all() else 0.0
         ratio = longer / length if length > 0 and longer > 0 else scale
-        out[:, b, :2] = out[:, a, :2] + way * ratio
+        out[:, b, :2] = np.where(seen[:, None], out[:, a, :2] + way * ratio, placed(body[:, b, :2]))
     moved = {"body": out}
     for part, joint in (("hand_right", 4), ("hand_left", 7), ("face", 0)):
         if part in person:
             along = np.zeros_like(person[part])
-            along[..., :2] = (out[:, joint, :2] - body[:, joint, :2])[:, None]
+            held = np.where(body[:, joint, 2:] > 0, body[:, joint, :2], person[part][:, 0, :2])
+            to = np.where(body[:, joint, 2:] > 0, out[:, joint, :2], placed(held))
+            along[..., :2] = (to - held)[:, None]
             moved[part] = person[part] + along
     return moved
 

@@ -51,8 +51,18 @@ class ControlWeights:
         self._check_layers(max(len(residuals.get(place) or ()) for place in ("input", "output")))
         at, values = zip(*self.steps or [(0.0, 1.0)], strict=True)
         now = float(np.interp(part, at, values))
+
+        def block(place: str, number: int, count: int) -> tuple[str, int]:
+            """The input block that a part comes from: for the output in order, for the input last first."""
+            if place == "middle":
+                return place, number
+            return "input", count - 1 - number if place == "input" else number
+
         return {
-            place: [self._weighted(one, place, number, now, conditions) for number, one in enumerate(parts)]
+            place: [
+                self._weighted(one, *block(place, number, len(parts)), now, conditions)
+                for number, one in enumerate(parts)
+            ]
             for place, parts in residuals.items()
         }
 
@@ -66,11 +76,10 @@ class ControlWeights:
                 )
 
     def _weighted(
-        self, residual: Tensor | None, place: str, number: int, now: float, conditions: int
+        self, residual: Tensor | None, side: str, number: int, now: float, conditions: int
     ) -> Tensor | None:
         if residual is None:
             return None
-        side = "middle" if place == "middle" else "input"  # what comes from an input block goes to the output
         weight = self.layers.get((side, number), self.layers.get(side, 1.0)) * now
         residual = residual * weight
         if self.frames is not None:

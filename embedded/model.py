@@ -239,9 +239,9 @@ class EmbeddedHandle:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))
 
-    def norm_across_frames(self, kinds: Sequence[str]) -> None:
+    def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
         add_norm_hooks(self.model.unet)
-        self._set(ACROSS, {*self.model.options.get(ACROSS, ()), *kinds})
+        self._set(ACROSS, (*self.model.options.get(ACROSS, ()), *((kind, extent) for kind in kinds)))
 
     def add_input_patch(self, patch: InputPatch) -> None:
         patches = self.model.options.get("patches", {})

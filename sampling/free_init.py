@@ -35,7 +35,7 @@ class LowPass:
         """How much of each frequency passes, [F, 1, h, w], the lowest one in the middle."""
         if self.space == 0 or self.time == 0:
             return torch.zeros(frames, 1, height, width)
-        t, y, x = (2 * torch.arange(n) / n - 1 for n in (frames, height, width))
+        t, y, x = (2 * (torch.arange(n) - n // 2) / n for n in (frames, height, width))
         if self.kind == "box":
             inside = (_near(frames, self.time)[:, None, None] & _near(height, self.space)[:, None]
                       & _near(width, self.space))  # fmt: skip

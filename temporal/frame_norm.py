@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .slots import frame_count
 
-ACROSS = "framewright_norm_across_frames"  # in transformer_options: the kinds of norm that it is asked of
+ACROSS = "framewright_norm_across_frames"  # in transformer_options: kinds of norm, each with its Extent
 RESBLOCKS, TRANSFORMERS = "resblocks", "transformers"  # the first with the output
 _Frames = ContextVar[int]
 _frames: dict[str, _Frames] = {
@@ -59,8 +59,9 @@ def _norms(unet: Any) -> Iterator[tuple[str, nn.Module]]:
 
 def _enter(_: nn.Module, args: tuple, given: dict[str, Any]) -> None:
     options = given.get("transformer_options") or {}
-    for kind in options.get(ACROSS, ()):
-        _frames[kind].set(frame_count(args[0].shape[0], options))
+    for kind, extent in options.get(ACROSS, ()):
+        if extent.at_level(options):
+            _frames[kind].set(frame_count(args[0].shape[0], options))
 
 
 def _leave(*_: Any) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FramewrightError
+from .extent import EVERYWHERE, Extent
 from .slots import NUMBERS
 
 KNOWN = "framewright_known"  # in transformer_options: the video's frames that are given, Known
@@ -54,16 +55,18 @@ class KnownFrames:
     tells of none, none is known, and nothing is added.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, extent: Extent = EVERYWHERE) -> None:
         if weight.ndim != 4 or weight.shape[2:] != (3, 3):
             raise FramewrightError(
                 f"motion: a convolution for known frames of {list(weight.shape)} came, expected "
                 "[channels, 1 + latent channels, 3, 3]"
             )
-        self._weight = weight
+        self._weight, self._extent = weight, extent
 
     def __call__(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        if options["block"] != ("input", 0) or (known := known_in_call(options)) is None:
+        if options["block"] != ("input", 0) or not self._extent.at_level(options):
+            return h
+        if (known := known_in_call(options)) is None:
             return h
         latents, given, _ = known
         came, expected = (1 + latents.shape[1], *latents.shape[2:]), (self._weight.shape[1], *h.shape[2:])

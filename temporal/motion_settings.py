@@ -44,7 +44,7 @@ class Positions:
         if last <= length - 1:
             return rows
         if self.interpolate:
-            return rows * ((length - 1) / last)
+            return (rows * ((length - 1) / last)).clamp(max=length - 1)  # rounding may lead beyond
         raise FramewrightError(
             f"frames: {places.shape[-1]} frames with shift {self.shift:g} and stretch {self.stretch:g} need "
             f"positions 0 to {last:g}, the motion module has 0 to {length - 1}; turn on interpolate in "

@@ -110,3 +110,14 @@ def test_strengths_by_part_of_sampling_as_people_write_them() -> None:
     }.items():
         with pytest.raises(FramewrightError, match=f"step_strength: {came}"):
             part_values(text, "step_strength")
+
+
+def test_an_adapter_s_features_go_in_last_block_first() -> None:
+    features = [
+        None,
+        torch.ones(2, 4, 2, 2),
+        None,
+        torch.ones(2, 4, 8, 8),
+    ]  # the host takes the last one first
+    out = ControlWeights(layers={("input", 0): 0.25, ("input", 2): 0.5})({"input": features}, 0.0, 2)
+    assert [None if one is None else float(one.mean()) for one in out["input"]] == [None, 0.5, None, 0.25]

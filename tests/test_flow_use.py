@@ -66,6 +66,7 @@ def test_points_are_followed_and_those_that_rest_are_left_out() -> None:
     some = followed([step(half, -half)] * 3, 8, 1.0)
     assert {stroke.points[0][0] for stroke in some.strokes} == {4.0, 12.0}
     assert len(followed(drift(2, 1, 4, side=256), 8, 1.0).strokes) == MOST_STROKES
+    assert followed(drift(2, 1, 2, side=192), 1, 1.0).strokes, "more points than OpenCV takes in a row"
 
 
 def test_latents_go_along_and_tell_where_nothing_of_them_is() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from framewright.temporal.builder import UNetParams
+from framewright.temporal.extent import EVERYWHERE, Extent
 from framewright.temporal.frame_norm import (
     ACROSS,
     RESBLOCKS,
@@ -52,15 +53,19 @@ def test_norms_over_frames_only_where_asked(kinds: tuple[str, ...], unet: SpaceT
     expected = run(rewritten)
     assert (plain - expected).abs().max() > 1e-3
 
+    asked = [(kind, EVERYWHERE) for kind in kinds]
     for _ in range(2):
         add_norm_hooks(unet)
         add_norm_hooks(unet)
         assert torch.equal(run(unet), plain)
-        torch.testing.assert_close(run(unet, **{ACROSS: kinds}), expected, atol=1e-5, rtol=1e-4)
+        for nowhere in (Extent(0.0), Extent(sigmas=(3.0, 0.0))):
+            off = {ACROSS: [(kind, nowhere) for kind in kinds], "sigmas": torch.tensor([5.0])}
+            assert torch.equal(run(unet, **off), plain)
+        torch.testing.assert_close(run(unet, **{ACROSS: asked}), expected, atol=1e-5, rtol=1e-4)
         assert torch.equal(run(unet), plain)
         remove_norm_hooks(unet)
         remove_norm_hooks(unet)
-        assert torch.equal(run(unet, **{ACROSS: kinds}), plain)
+        assert torch.equal(run(unet, **{ACROSS: asked}), plain)
 
 
 def test_a_call_that_fails_leaves_nothing_behind(unet: SpaceTimeUNet) -> None:
@@ -68,5 +73,5 @@ def test_a_call_that_fails_leaves_nothing_behind(unet: SpaceTimeUNet) -> None:
     add_norm_hooks(unet)
     with pytest.raises(Exception, match="multiple of 3 frames"):
         unet(torch.zeros(4, 4, 8, 8), torch.zeros(4), torch.zeros(4, 3, 8),
-             transformer_options={FRAMES: 3, ACROSS: (RESBLOCKS,)})  # fmt: skip
+             transformer_options={FRAMES: 3, ACROSS: ((RESBLOCKS, EVERYWHERE),)})  # fmt: skip
     assert torch.equal(run(unet), plain)

@@ -121,6 +121,16 @@ def test_blur_levels_keep_the_mean_and_take_ever_more_detail() -> None:
         refined_depth(frames, "as it is", False, 7, "grey")
 
 
+@pytest.mark.parametrize("level", range(1, 6))
+def test_blur_leaves_things_where_they_are(level: int) -> None:
+    frames = torch.zeros(1, 129, 200, 3)
+    frames[:, 40:80, 70:130] = 1
+    seen = refined_depth(frames, "as it is", False, level, "grey")[0, ..., 0]
+    for side, middle in ((seen.sum(1), 59.5), (seen.sum(0), 99.5)):
+        places = torch.arange(len(side), dtype=torch.float32)
+        assert float(side @ places / side.sum()) == pytest.approx(middle, abs=0.5)
+
+
 def test_colours_are_opencvs() -> None:
     ramp = torch.arange(256).float().div(255).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
     ours = refined_depth(ramp, "as it is", False, 0, "turbo")

@@ -1,5 +1,6 @@
 """Where, when and how much a motion module acts, and what motion LoRAs add to it."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,8 @@ def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> No
     assert Positions(stretch=0.5).rows(torch.arange(4), 12).tolist() == [0, 0.5, 1, 1.5]
     spread = Positions(interpolate=True).rows(torch.arange(23), 12)
     assert spread[-1] == 11 and spread[1] == 0.5
+    for length, frames in itertools.product((16, 24, 32, 64), range(17, 200)):
+        assert float(Positions(interpolate=True).rows(torch.arange(frames), length).max()) <= length - 1
     long = torch.randn(18, 32, 2, 2)
     assert run(model, long, {FRAMES: 18}, positions=Positions(interpolate=True)).shape == long.shape
     with pytest.raises(

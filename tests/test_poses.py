@@ -199,6 +199,15 @@ def test_a_motion_goes_to_a_body_of_other_proportions() -> None:
     assert np.allclose(np.diff(necks[:, 0]), 1.5, atol=1e-4), "as far as the torso is longer"
 
 
+def test_a_joint_stays_with_its_body_where_the_one_before_is_missing() -> None:
+    walk = [standing(410, 430) for _ in range(2)]
+    other = standing(440, 440, 1.0)
+    other.body[[4, 7], 1] += 9  # longer arms
+    walk[1].body[3] = 0
+    seen, unseen = (one.people[0].body for one in give_to(shown(*walk), other))
+    assert np.abs(unseen[4, :2] - seen[4, :2]).max() < 10 and unseen[3, 2] == 0
+
+
 def test_a_body_without_hips_or_nobody_is_an_error() -> None:
     legless = standing(20, 30)
     legless.body[8, 2] = 0

@@ -56,7 +56,7 @@ at_once, still = frames(), sampled(sd15, *told, size=8)
 torch.use_deterministic_algorithms(True, warn_only=True)  # new memory holds NaN
 answer["untrained layers change nothing"] = all(torch.equal(one, still) for one in untrained())
 
-comfy.memory_management.aimdo_enabled = True  # as main.py does on most GPUs; hosts before 0.33 do not look at it
+comfy.memory_management.aimdo_enabled = True  # main.py's doing on most GPUs
 for name, later in frames().items():
     answer[f"{name} with dynamic VRAM"] = torch.equal(at_once[name], later)
 answer["and then"] = all(torch.equal(one, still) for one in untrained())

@@ -11,11 +11,14 @@ prologue.setup()
 import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
 import comfy.hooks  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.samplers  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.cldm.cldm import ControlNet  # noqa: E402
 from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy.t2i_adapter.adapter import Adapter_light  # noqa: E402
+from framewright.bridge.comfyui_guider import ComfyGuider  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
@@ -106,6 +109,7 @@ cases = {
     "prompts of two lengths": (second := controlled(longer, hints), both(second)),
     "one hint for all": (third := controlled(positive, hints[:1]), both(third)),
     "fewer hints than frames": (fourth := controlled(positive, hints[:5]), both(fourth)),
+    "more hints than frames": (hinted := controlled(positive, torch.rand(14, 3, 48, 48)), both(hinted)),
     "part of sampling": (fifth := controlled(positive, hints, 0.7, (0.0, 0.4)), both(fifth)),
     "two": (
         sixth := controlled(positive, hints.flip(0), 0.5, after=first[0][1]["control"]), both(sixth),
@@ -123,7 +127,13 @@ left = (torch.arange(64) < 32).float().expand(1, 64, 64)
 moving_mask = torch.stack([left[0].roll(6 * frame, 1) for frame in range(FRAMES)])
 cases["a prompt for each frame"] = (over_time, negative)
 cases["with a ControlNet"] = (eighth := controlled(over_time, hints), both(eighth))
-for name, mask in (("regions", left), ("regions that move", moving_mask)):
+masks = {
+    "regions": left,
+    "regions that move": moving_mask,
+    "masks of more frames": torch.cat([moving_mask, moving_mask[:4].flip(2)]),
+    "masks of fewer frames": moving_mask[:5],
+}
+for name, mask in masks.items():
     here, there = ({"mask": part, "mask_strength": 1.0} for part in (mask, 1 - mask))
     cases[name] = ([[over_time[0][0], here], [longer[0][0], there]], negative)
 
@@ -134,6 +144,28 @@ for name, (yes, no) in cases.items():
     for schedule in ("standard", "looped", "batched") if name == "one" else ("uniform",):
         cut = in_windows(model, 5, 2, schedule)
         answer[f"{name}: {schedule}"] = close(sampled(cut, yes, no, FRAMES, **SMALL), whole)
+
+# A plan's segment keeps the maps and masks of its own frames, however many there are.
+for name in ("more hints than frames", "fewer hints than frames", "masks of more frames", "one hint for all"):
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*cases[name])
+    guider.set_cfg(3.0)
+    segment = ComfyGuider(guider).part([5, 6, 7], FRAMES, {})
+    noise = comfy.sample.prepare_noise(torch.zeros(FRAMES, 4, 8, 8), 9)[5:8]
+    made = segment.sample(
+        noise, torch.zeros(3, 4, 8, 8), comfy.samplers.sampler_object("euler"),
+        comfy.samplers.KSampler(model, 2, CPU, "euler", "karras").sigmas, None, 9, lambda *_: None,
+    )  # fmt: skip
+    answer[f"{name}: in a segment"] = close(made, sampled(model, *cases[name], FRAMES, **SMALL)[5:8])
+
+try:
+    video = torch.zeros(1, 4, 9, 8, 8)
+    in_windows(model, 5, 2).model_options["context_handler"].should_use_context(
+        None, [], video, torch.tensor([1.0]), {}
+    )
+    answer["latents of whole videos"] = False
+except FramewrightError as error:
+    answer["latents of whole videos"] = "[1, 4, 9, 8, 8] came" in str(error)
 
 each = [[[row[None], {}]] for row in over_time[0][0]]
 alone = torch.cat([sampled(model, prompt, negative, FRAMES, **SMALL)[[i]] for i, prompt in enumerate(each)])
