@@ -105,6 +105,9 @@ class ComfyModel:
             self.model.set_model_patch(after_self, "middle_patch")
             self.model.set_model_attn2_output_patch(after_cross)
 
+    def at_end(self, act: Callable[[], None]) -> None:
+        self.model.add_callback(CallbacksMP.ON_CLEANUP, lambda *_: act())
+
     def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
         self._options[ACROSS] = (*self._options.get(ACROSS, ()), *((kind, extent) for kind in kinds))
         self.model.set_injections(f"{KEY}_norms", [PatcherInjection(_hook, _unhook)])

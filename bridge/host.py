@@ -58,6 +58,9 @@ class ModelHandle(Protocol):
         `weights` are the host's handles of those that it needs.
         """
 
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Call `act` when a render has ended."""
+
     def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
         """Let the image model's norms of these kinds run over all frames at once (`temporal.frame_norm`).
 

@@ -131,6 +131,8 @@ def apply_motion(
     paced = motion.file.known_conv is not None
     layers = AppliedMotion(motion.model, settings, motion.low_rank, motion.camera, paced)
     handle.insert_layers(layers, motion.model.places, motion.weights)
+    if motion.camera is not None:
+        handle.at_end(motion.camera.forget)
     if motion.file.known_conv is not None:
         handle.add_input_patch(KnownFrames(motion.file.known_conv, settings))
     if settings.views is not None:  # as under Context Windows

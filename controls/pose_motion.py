@@ -16,16 +16,37 @@ Tracks = dict[str, np.ndarray]  # keypoints [F, K, 3] over time of each part of 
 
 
 def join_keys(keys: Mapping[int, PoseFrame], frames: int) -> list[PoseFrame]:
-    """Every frame of a video from some: straight lines between, at rest before the first, after the last."""
-    first = keys[min(keys)]
-    nobody = PoseFrame((), first.width, first.height)
-    shown = [keys.get(number, nobody) for number in range(frames)]
-    return _each(shown, lambda points: _filled(points, frames, True))
+    """Every frame of a video from some: straight lines between, at rest before the first, after the last.
+
+    Who, or which joint, is missing in a key frame is hidden until the next one that has it, and from the one
+    before.
+    """
+    numbers, joined = sorted(keys), []
+    for frame in range(frames):
+        after = min((one for one in numbers if one >= frame), default=numbers[-1])
+        before = max((one for one in numbers if one <= frame), default=numbers[0])
+        way = (frame - before) / (after - before) if before < after else 0.0
+        joined.append(_between(keys[before], keys[after], way))
+    return joined
+
+
+def _between(before: PoseFrame, after: PoseFrame, way: float) -> PoseFrame:
+    def line(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+        if a is None or b is None or a.shape != b.shape:
+            return None
+        sure = np.minimum(a[:, 2:], b[:, 2:])
+        return np.concatenate([a[:, :2] + way * (b[:, :2] - a[:, :2]), sure], 1)
+
+    if before is after:
+        return before
+    pairs = zip(before.people, after.people, strict=False)
+    people = [Person(**{part: line(vars(a)[part], vars(b)[part]) for part in vars(a)}) for a, b in pairs]
+    return replace(before, people=tuple(people))
 
 
 def fill_gaps(frames: Sequence[PoseFrame], most: int) -> list[PoseFrame]:
     """Joints that are missing for at most so many frames, on a straight line from before to after."""
-    return _each(frames, lambda points: _filled(points, most, False))
+    return _each(frames, lambda points: _filled(points, most))
 
 
 def smoothed(frames: Sequence[PoseFrame], sigma: float) -> list[PoseFrame]:
@@ -51,7 +72,7 @@ def first_body(frames: Sequence[PoseFrame]) -> Person:
     return found
 
 
-def _filled(points: np.ndarray, most: int, rest: bool) -> np.ndarray:
+def _filled(points: np.ndarray, most: int) -> np.ndarray:
     points, times = points.copy(), np.arange(len(points))
     for joint in range(points.shape[1]):
         seen = np.flatnonzero(points[:, joint, 2] > 0)
@@ -60,7 +81,7 @@ def _filled(points: np.ndarray, most: int, rest: bool) -> np.ndarray:
         after = seen[np.searchsorted(seen, times).clip(max=seen.size - 1)]
         before = seen[(np.searchsorted(seen, times, "right") - 1).clip(min=0)]
         inside = (times >= seen[0]) & (times <= seen[-1])
-        wanted = (inside & (after - before - 1 <= most)) | rest
+        wanted = inside & (after - before - 1 <= most)
         wanted[seen] = False
         for axis in range(3):
             line = np.interp(times, seen, points[seen, joint, axis])

@@ -1,6 +1,6 @@
 """The built-in host's MODEL: a space-time UNet, its noise schedule, and what nodes have set on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
@@ -238,6 +238,9 @@ class EmbeddedHandle:
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Nothing is called here, where a workflow's memory ends with it."""
 
     def norm_across_frames(self, kinds: Sequence[str], extent: Extent) -> None:
         add_norm_hooks(self.model.unet)

@@ -24,7 +24,7 @@ class PoseKeys(io.ComfyNode):
                                 tooltip="OpenPose's JSON, a list with a dict for each key frame; frame: its "
                                 "number. Without it they are the frames from the first one on."),
                 io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Frames of the video."),
-                io.Image.Input("image", optional=True, tooltip="Its frames are drawn over in the page."),
+                io.Image.Input("image", optional=True, tooltip="Its frames are shown under the drawing."),
             ],
             outputs=[Poses.Output(display_name="POSE_KEYPOINT", tooltip="For Draw Poses, and other packs.")],
         )  # fmt: skip
@@ -32,7 +32,7 @@ class PoseKeys(io.ComfyNode):
     @classmethod
     def execute(cls, poses: str, frames: int, image: Tensor | None = None) -> io.NodeOutput:
         joined = join_keys(read_keys(poses, frames), frames)
-        shown = None if image is None else ui.PreviewImage(image[:1], cls=cls)
+        shown = None if image is None else ui.PreviewImage(image[:frames], cls=cls)
         return io.NodeOutput(write_poses(joined), ui=shown)
 
 

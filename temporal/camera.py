@@ -122,6 +122,10 @@ class CameraInput:
         features = torch.stack(fitting[0]).to(h).flatten(3).transpose(-1, -2)  # [W, F, N, C]
         return Merge(self._control.merges[name], features, self._strength)
 
+    def forget(self) -> None:
+        """Let go of what was encoded, some hundred megabytes for large videos."""
+        self._features.clear()
+
     def _kept(self, height: int, width: int, frames: tuple[int, ...], device: torch.device) -> list[Tensor]:
         key = height, width, frames, device
         self._features[key] = self._features.pop(key, None) or self._encoded(*key)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from framewright.bridge.client import Client
 from framewright.bridge.hosts import Server
-from framewright.controls.pose import read_keys
+from framewright.controls.pose import EXAMPLE, read_keys
 from framewright.controls.pose_motion import join_keys
 from framewright.controls.strokes import read_drawing
 from framewright.demo.judge import coverage
@@ -297,3 +297,85 @@ def test_poses_are_edited_in_the_page_s_other_renderer_too(
         assert near(joint(posed.text, 0, 4), (30, 20), 3)
         posed.press("Undo")
         assert posed.text == before
+
+
+def with_hand(at: int, x: float, parts: float = 1.0) -> dict[str, Any]:
+    """A key frame of a person whose right hand is beside the wrist; coordinates divided by `parts`."""
+    frame = json.loads(EXAMPLE)[0]
+    body = frame["people"][0]["pose_keypoints_2d"]
+    moved = [value + (x if k % 3 == 0 and body[k + 2] else 0) for k, value in enumerate(body)]
+    hand = [value for k in range(21) for value in (moved[12] + k / 10, moved[13] + 1, 1)]
+    scaled = [[v / parts if k % 3 < 2 else v for k, v in enumerate(one)] for one in (moved, hand)]
+    people = [{"pose_keypoints_2d": scaled[0], "hand_right_keypoints_2d": scaled[1]}]
+    return {**frame, "frame": at, "people": people}
+
+
+def test_hands_go_along_and_what_is_deleted_is_hidden(editor: Callable[..., Editor]) -> None:
+    posed = editor("demo_poses", "FramewrightPoses", "poses", 64)
+    posed.text = json.dumps([with_hand(0, 0), with_hand(15, 20)])
+    show = "document.querySelector('.framewright-drawing input[type=range]')"
+    posed.page.evaluate(f"void ({show}.value = 9, {show}.dispatchEvent(new Event('input')))")
+    posed.press("Key")
+    person = read_keys(posed.text, 16)[9].people[0]
+    assert near(person.hand_right[0, :2], (22 + 12, 36), 0.2)
+    wrist = joint(posed.text, 9, 4)
+    posed.drag(wrist, wrist)  # chosen
+    posed.press("Copy")  # from where the keyboard must come back to the drawing
+    posed.page.key("Delete")
+    assert posed.page.evaluate("app.graph.nodes.includes(told)")
+    assert read_keys(posed.text, 16)[9].people[0].body[4, 2] == 0
+    between = join_keys(read_keys(posed.text, 16), 16)
+    assert [float(one.people[0].body[4, 2]) for one in between] == [1.0] + 14 * [0.0] + [1.0]
+    posed.press("Mirror")
+    turned = read_keys(posed.text, 16)[9].people[0]
+    xs = person.body[person.body[:, 2] > 0, 0]
+    assert turned.hand_right is None
+    assert near(turned.hand_left[0, :2], (xs.min() + xs.max() - person.hand_right[0, 0], 36), 0.2)
+
+
+def test_parts_of_the_canvas_and_keys_beyond_the_video(editor: Callable[..., Editor]) -> None:
+    posed = editor("demo_poses", "FramewrightPoses", "poses", 64)
+    posed.text = json.dumps([with_hand(0, 0, parts=64), with_hand(15, 20, parts=64)])
+    posed.drag((22, 35), (30, 20))
+    assert near(joint(posed.text, 0, 4), (30, 20)) and near(joint(posed.text, 15, 4), (42, 35))
+    posed.page.evaluate("void (told.widgets.find(one => one.name === 'frames').value = 8)")
+    posed.settle()
+    show = "document.querySelector('.framewright-drawing input[type=range]')"
+    assert posed.page.evaluate(f"{show}.max") == "15"
+    posed.page.evaluate(f"void ({show}.value = 15, {show}.dispatchEvent(new Event('input')))")
+    assert "beyond" in posed.page.evaluate("document.querySelector('.framewright-drawing span').textContent")
+    posed.press("No key")
+    assert list(read_keys(posed.text, 8)) == [0]
+
+
+def test_nothing_goes_on_for_nodes_that_are_gone(editor: Callable[..., Editor]) -> None:
+    page = editor("demo_strokes", "FramewrightStrokes", "strokes", 64).page
+    page.evaluate("""void (() => {
+        window.going = new Set();
+        const [begin, end] = [setInterval, clearInterval];
+        window.setInterval = (act, every) => {
+            const id = begin(act, every);
+            if (every === 250) going.add(id);
+            return id;
+        };
+        window.clearInterval = id => (going.delete(id), end(id));
+    })()""")
+    page = editor("demo_strokes", "FramewrightStrokes", "strokes", 64).page
+    assert page.evaluate("going.size") == 1
+    page.evaluate("void told.clone()")
+    assert page.evaluate("going.size") == 1
+    page.evaluate("void app.graph.remove(told)")
+    assert page.evaluate("going.size") == 0
+
+
+def test_text_that_is_no_drawing_can_be_cleared(editor: Callable[..., Editor]) -> None:
+    drawn = editor("demo_strokes", "FramewrightStrokes", "strokes", 64)
+    drawn.text = "no drawing"
+    drawn.press("Clear")
+    assert drawn.strokes() == []
+    drawn.text = json.dumps({**json.loads(NONE), "strokes": [{"points": [[5, 5], [40, 5]]}]})
+    drawn.drag((20, 5), (20, 6))
+    field = "document.querySelectorAll('.framewright-drawing input[type=number]')[0]"
+    drawn.page.evaluate(f"void ({field}.value = 3, {field}.dispatchEvent(new Event('change')))")
+    assert json.loads(drawn.text)["strokes"][0]["first"] == 3
+    assert "last" not in json.loads(drawn.text)["strokes"][0], "it goes on to the end of any video"

@@ -140,12 +140,16 @@ def test_between_key_frames_joints_go_in_a_straight_line() -> None:
     assert np.allclose(noses[:, 1], noses[0, 1])
 
 
-def test_a_joint_that_one_key_frame_lacks_is_where_the_others_have_it() -> None:
-    keys = json.loads(EXAMPLE)
-    keys[1]["people"][0]["pose_keypoints_2d"][3 * 4 + 2] = 0
-    joined = join_keys(read_keys(json.dumps(keys), 16), 16)
-    wrists = np.stack([one.people[0].body[4] for one in joined])
-    assert (wrists[:, 2] > 0).all() and np.ptp(wrists[:, 0]) < 1e-6
+def test_what_a_key_frame_lacks_is_hidden_up_to_it() -> None:
+    first, last = json.loads(EXAMPLE)
+    middle = {**json.loads(EXAMPLE)[0], "frame": 7}
+    middle["people"][0]["pose_keypoints_2d"][3 * 4 + 2] = 0  # a wrist
+    first["people"] *= 2
+    last["frame"] = 12
+    joined = join_keys(read_keys(json.dumps([first, middle, last]), 16), 16)
+    assert [float(one.people[0].body[4, 2]) for one in joined] == [1.0] + 11 * [0.0] + 4 * [1.0]
+    assert all(one.people[0].body[3, 2] == 1 for one in joined)
+    assert [len(one.people) for one in joined] == [2] + 15 * [1]
 
 
 def shown(*people: Person | None) -> list[PoseFrame]:

@@ -112,9 +112,11 @@ for made in (tiny.inner, tiny.lvdm, tiny.make_your_video):
     answer[f"{name}_gone"] = torch.equal(rendered(still), plain)
 
 # A camera path.
-filmed = apply_motion(still, tiny.camera(motion))
+camera = tiny.camera(motion)
+filmed = apply_motion(still, camera)
 answer["camera_acts"] = differs(rendered(filmed), once)
 answer["camera_stays"] = torch.equal(rendered(filmed), rendered(filmed.clone()))
+answer["camera_keeps_nothing"] = not camera.camera._features
 answer["camera_gone"] = torch.equal(rendered(moving), once)
 
 # A picture to begin from, through a convolution that the module brings.

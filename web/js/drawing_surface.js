@@ -1,22 +1,21 @@
 // What the editors on nodes share: a canvas over a picture, tools beside it, undo, and the text that is saved.
 
-import { app } from "/scripts/app.js";
+import { app } from "../../../scripts/app.js";
+import { link, whileShown, widgetOf } from "./page.js";
 
 const TYPE = "framewright_drawing"; // of the widget
 const HEIGHT = 300; // pixels at least
 const EVERY = 250; // milliseconds between looks at the text, which undo, other nodes and people change too
 const UNDONE = 100; // steps kept
 
-export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
-
-/** The picture that comes into a node's image socket, as far as the page has it. */
-function backgroundOf(node) {
+/** The picture of a frame that comes into a node's image socket, as far as the page has it. */
+function backgroundOf(node, frame = 0) {
   const input = node.inputs?.find((one) => one.name === "image");
   if (input?.link == null) return undefined;
-  const links = node.graph;
-  const from = links.getLink?.(input.link) ?? links.links?.[input.link];
-  const source = from && links.getNodeById(from.origin_id);
-  return source?.imgs?.[0] ?? node.imgs?.[0];
+  const from = link(node.graph, input.link);
+  const source = from && node.graph.getNodeById(from.origin_id);
+  const pictures = source?.imgs?.length ? source.imgs : node.imgs;
+  return pictures?.[Math.min(frame, pictures.length - 1)];
 }
 
 /**
@@ -24,8 +23,9 @@ function backgroundOf(node) {
  *
  * `editor` has: read(text), which throws on what is no drawing; write(drawing); size(drawing), [width, height];
  * paint(context, drawing, surface); down(at, drawing, surface), which gives a function to call while the pointer
- * moves, or nothing; key(event, drawing, surface), true where it was one of its own. Points are in the
- * drawing's pixels. A drawing is never shown as HTML.
+ * moves, or nothing; key(event, drawing, surface), true where it was one of its own; frame, that of the picture
+ * under the drawing, the first where there is none. Points are in the drawing's pixels. A drawing is never shown
+ * as HTML.
  */
 export class Surface {
   constructor(node, name, editor) {
@@ -61,12 +61,7 @@ export class Surface {
     widget.serialize = false;
     this.undoButton = this.button("Undo", "Ctrl+Z", () => this.step(this.done, this.undone));
     this.redoButton = this.button("Redo", "Ctrl+Shift+Z", () => this.step(this.undone, this.done));
-    const timer = setInterval(() => this.refresh(), EVERY);
-    const removed = this.node.onRemoved;
-    this.node.onRemoved = function () {
-      clearInterval(timer);
-      return removed?.apply(this, arguments);
-    };
+    whileShown(this.node, EVERY, () => this.refresh());
   }
 
   /** What has the keyboard for the canvas: in an input, the page leaves undo and Delete alone. */
@@ -85,7 +80,11 @@ export class Surface {
     const one = document.createElement("button");
     one.textContent = label;
     one.title = hint;
-    one.addEventListener("click", () => (act(), this.refresh(true)));
+    one.addEventListener("click", () => {
+      act();
+      this.refresh(true);
+      this.keys.focus({ preventScroll: true }); // on a button, Delete would delete the node
+    });
     this.tools.append(one);
     return one;
   }
@@ -145,7 +144,7 @@ export class Surface {
 
   refresh(now = false) {
     if (!this.node.graph) return;
-    const background = backgroundOf(this.node);
+    const background = backgroundOf(this.node, this.editor.frame);
     const state = [this.canvas.clientWidth, this.canvas.clientHeight, background?.src, this.editor.state?.()].join();
     if (this.text.value !== this.seen) {
       this.seen = this.text.value;
@@ -157,7 +156,7 @@ export class Surface {
     this.paint(background);
   }
 
-  paint(background = backgroundOf(this.node)) {
+  paint(background = backgroundOf(this.node, this.editor.frame)) {
     const { canvas } = this;
     const sharp = window.devicePixelRatio || 1;
     const [across, down] = [canvas.clientWidth * sharp, canvas.clientHeight * sharp];

@@ -1,8 +1,9 @@
 // People posed over the frames of a video on the node that reads them: joints to drag, key frames between
 // which the others are drawn.
 
-import { app } from "/scripts/app.js";
-import { ARROWS, Surface, distance, shift, widgetOf } from "./drawing_surface.js";
+import { app } from "../../../scripts/app.js";
+import { ARROWS, Surface, distance, shift } from "./drawing_surface.js";
+import { numberOf } from "./page.js";
 
 // OpenPose's 18 joints, the bones between them and their colours (Cao et al. 2017).
 const BONES = [
@@ -27,6 +28,40 @@ function setJoint(person, joint, [x, y], sure = 1) {
   person.pose_keypoints_2d.splice(3 * joint, 3, rounded(x), rounded(y), sure);
 }
 
+/** The parts of a person that are there: lists of x, y and confidence by name. */
+const partsOf = (person) =>
+  Object.keys(person).filter((name) => name.endsWith("_keypoints_2d") && Array.isArray(person[name]));
+
+/** Changes each point that was found, of all parts of a person, by a function of x and y. */
+function eachPoint(person, change) {
+  for (const name of partsOf(person)) {
+    const values = person[name];
+    for (let at = 0; at < values.length; at += 3) {
+      if (values[at + 2]) values.splice(at, 2, ...change(values[at], values[at + 1]).map(rounded));
+    }
+  }
+}
+
+/** Some tools write parts of the canvas in the place of pixels. */
+function inPixels(frame) {
+  const found = [];
+  frame.people.forEach((person) => eachPoint(copied(person), (x, y) => (found.push(x, y), [x, y])));
+  if (!found.length || found.some((value) => Math.abs(value) > 1)) return;
+  const { canvas_width: width, canvas_height: height } = frame;
+  frame.people.forEach((person) => eachPoint(person, (x, y) => [x * width, y * height]));
+}
+
+/** A person on the way from one key frame to the next; what either lacks is hidden. */
+function between(before, after, t) {
+  const one = copied(before);
+  for (const name of partsOf(one)) {
+    const [a, b] = [before[name], after[name]];
+    one[name] = a.length === b?.length ? a.map((value, k) => rounded(value + t * (b[k] - value))) : null;
+    for (let at = 2; at < (one[name]?.length ?? 0); at += 3) one[name][at] = Math.min(a[at], b[at]);
+  }
+  return one;
+}
+
 class PoseEditor {
   constructor(node) {
     this.node = node;
@@ -45,6 +80,7 @@ class PoseEditor {
       throw new Error("The editor takes OpenPose's JSON with bodies of 18 keypoints, a dict for each key frame.");
     }
     frames.forEach((frame, place) => (frame.frame ??= place));
+    frames.forEach(inPixels);
     return frames.sort((a, b) => a.frame - b.frame);
   }
 
@@ -58,7 +94,12 @@ class PoseEditor {
   }
 
   get last() {
-    return widgetOf(this.node, "frames").value - 1;
+    return numberOf(this.node, "frames") - 1;
+  }
+
+  /** The last frame that can be shown: a key may be beyond a video that was made shorter. */
+  end(keys) {
+    return Math.max(this.last, keys.at(-1).frame);
   }
 
   state() {
@@ -71,15 +112,7 @@ class PoseEditor {
     const before = keys.findLast((key) => key.frame <= frame);
     if (!before || !after || before === after) return (before ?? after).people;
     const t = (frame - before.frame) / (after.frame - before.frame);
-    return before.people.slice(0, after.people.length).map((person, k) => {
-      const one = copied(person);
-      for (let joint = 0; joint < JOINTS; joint++) {
-        const [a, b] = [jointOf(person, joint), jointOf(after.people[k], joint)];
-        const sure = Math.min(a[2], b[2]);
-        setJoint(one, joint, [a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])], sure);
-      }
-      return one;
-    });
+    return before.people.slice(0, after.people.length).map((person, k) => between(person, after.people[k], t));
   }
 
   /** The key at the frame that is shown, made where there is none. */
@@ -95,11 +128,12 @@ class PoseEditor {
   }
 
   paint(context, keys, surface) {
-    this.frame = Math.min(this.frame, this.last);
-    this.slider.max = this.last;
+    this.frame = Math.min(this.frame, this.end(keys));
+    this.slider.max = this.end(keys);
     this.slider.value = this.frame;
     const numbers = keys.map((key) => (key.frame === this.frame ? `[${key.frame}]` : key.frame));
-    this.told.textContent = `frame ${this.frame}, keys: ${numbers.join(" ")}`;
+    const beyond = this.end(keys) > this.last ? `, of which those after ${this.last} are beyond the video` : "";
+    this.told.textContent = `frame ${this.frame}, keys: ${numbers.join(" ")}${beyond}`;
     context.lineCap = "round";
     this.people(keys, this.frame).forEach((person, k) => {
       context.globalAlpha = k === this.person ? 1 : 0.5;
@@ -148,10 +182,14 @@ class PoseEditor {
     };
   }
 
+  /** Moves all of a person, as far as its body may go. */
   move(person, begun, by, size) {
-    const joints = [...Array(JOINTS).keys()].filter((joint) => jointOf(begun, joint)[2]);
-    const moved = shift(joints.map((joint) => jointOf(begun, joint).slice(0, 2)), by, size);
-    joints.forEach((joint, k) => setJoint(person, joint, moved[k], jointOf(begun, joint)[2]));
+    const joint = [...Array(JOINTS).keys()].filter((one) => jointOf(begun, one)[2]);
+    const from = joint.map((one) => jointOf(begun, one).slice(0, 2));
+    const [to] = shift(from, by, size);
+    const offset = to.map((value, axis) => value - from[0][axis]);
+    Object.assign(person, copied(begun));
+    eachPoint(person, (x, y) => [x + offset[0], y + offset[1]]);
   }
 
   add(keys) {
@@ -170,19 +208,24 @@ class PoseEditor {
     this.person = 0;
   }
 
-  /** Left becomes right: the person at this frame, turned about its own middle. */
+  /** Left becomes right: the person at this frame, turned about the middle of its body. */
   mirror(keys) {
     const person = this.key(keys).people[this.person];
     if (!person) return;
     const before = copied(person);
+    const hands = ["hand_left_keypoints_2d", "hand_right_keypoints_2d"];
+    if (hands.some((name) => before[name])) {
+      hands.forEach((name, k) => (person[name] = copied(before[hands[1 - k]] ?? null)));
+    }
     const seen = [...Array(JOINTS).keys()].filter((joint) => jointOf(before, joint)[2]);
     const xs = seen.map((joint) => jointOf(before, joint)[0]);
     const twice = Math.min(...xs) + Math.max(...xs);
     const other = Object.fromEntries(SIDES.flatMap(([right, left]) => [[right, left], [left, right]]));
     for (let joint = 0; joint < JOINTS; joint++) {
       const [x, y, sure] = jointOf(before, other[joint] ?? joint);
-      setJoint(person, joint, sure ? [twice - x, y] : [0, 0], sure);
+      setJoint(person, joint, [x, y], sure);
     }
+    eachPoint(person, (x, y) => [twice - x, y]);
   }
 
   paste(keys) {
@@ -195,9 +238,9 @@ class PoseEditor {
   }
 
   press(event, keys) {
-    const joint = this.joint;
+    const joint = this.people(keys, this.frame)[this.person] && this.joint;
     if (event.key === "," || event.key === ".") {
-      this.frame = Math.min(Math.max(this.frame + (event.key === "." ? 1 : -1), 0), this.last);
+      this.frame = Math.min(Math.max(this.frame + (event.key === "." ? 1 : -1), 0), this.end(keys));
     } else if (event.key === "Tab") {
       const next = (joint ?? (event.shiftKey ? JOINTS : -1)) + (event.shiftKey ? -1 : 1);
       if (next < 0 || next >= JOINTS) return false; // on to what comes next on the page

@@ -1,7 +1,8 @@
 // Strokes drawn over a frame on the node that reads them: paths with their timing, and anchors that stay.
 
-import { app } from "/scripts/app.js";
-import { ARROWS, Surface, distance, shift, widgetOf } from "./drawing_surface.js";
+import { app } from "../../../scripts/app.js";
+import { ARROWS, Surface, distance, shift } from "./drawing_surface.js";
+import { numberOf } from "./page.js";
 
 const COLOURS = ["#ff6b6b", "#ffd93d", "#6bcB77", "#4d96ff", "#e66bff", "#5be7e7"];
 
@@ -67,14 +68,14 @@ class StrokeEditor {
   /** A canvas on which nothing is drawn has the size that the node asks for. */
   size(data) {
     if (!data.strokes.length && !data.anchors?.length) {
-      data.width = widgetOf(this.node, "width").value;
-      data.height = widgetOf(this.node, "height").value;
+      data.width = numberOf(this.node, "width");
+      data.height = numberOf(this.node, "height");
     }
     return [data.width, data.height];
   }
 
   state() {
-    return ["width", "height", "radius", "frames"].map((name) => widgetOf(this.node, name)?.value).join();
+    return ["width", "height", "radius", "frames"].map((name) => numberOf(this.node, name)).join();
   }
 
   points(data) {
@@ -82,8 +83,8 @@ class StrokeEditor {
   }
 
   paint(context, data, surface) {
-    const radius = (widgetOf(this.node, "radius").value * data.width) / widgetOf(this.node, "width").value;
-    const last = widgetOf(this.node, "frames").value - 1;
+    const radius = (numberOf(this.node, "radius") * data.width) / numberOf(this.node, "width");
+    const last = numberOf(this.node, "frames") - 1;
     context.lineCap = context.lineJoin = "round";
     data.strokes.forEach((stroke, k) => {
       const chosen = stroke === this.selected;
@@ -190,11 +191,12 @@ class StrokeEditor {
   }
 
   time(which, value) {
-    const last = widgetOf(this.node, "frames").value - 1;
+    const last = numberOf(this.node, "frames") - 1;
     const { first = 0, last: end = last } = this.selected;
     const at = Math.round(Math.min(Math.max(value, 0), last));
-    this.selected.first = which === "first" ? Math.min(at, end - 1) : first;
-    this.selected.last = which === "last" ? Math.max(at, first + 1) : end;
+    if (which === "first") this.selected.first = Math.min(at, end - 1);
+    else this.selected.last = Math.max(at, first + 1);
+    if (this.selected.last >= last) delete this.selected.last; // it goes on to the end, however long the video
   }
 }
 
@@ -204,11 +206,13 @@ function addEditor(node) {
   editor.removeButton = surface.button("Delete", "Delete the stroke or anchor that is chosen (Delete)", () =>
     surface.change((data) => editor.remove(data)),
   );
-  surface.button("Clear", "Delete everything", () =>
+  surface.button("Clear", "Delete everything", () => {
+    surface.drawing ??= { width: numberOf(node, "width"), height: numberOf(node, "height") };
     surface.change((data) => {
       [data.strokes, data.anchors, editor.selected] = [[], [], undefined];
-    }),
-  );
+    });
+    surface.words.textContent = "";
+  });
   editor.anchorButton = surface.button("Anchor", "Click to put points that stay where they are", () => {
     editor.anchoring = !editor.anchoring;
   });

@@ -1,7 +1,8 @@
 // A timeline of the windows on the node that sets them, drawn anew by the server when a setting changes.
 
-import { api } from "/scripts/api.js";
-import { app } from "/scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { link, numberOf, whileShown } from "./page.js";
 
 const NODES = new Set(["FramewrightContextWindows", "FramewrightTemporalWindows"]);
 const COUNTS = ["frames", "batch_size"]; // names of the widget that says how many frames a latent has
@@ -9,14 +10,12 @@ const TIMELINE = "framewright_timeline"; // type of the widget
 const HEIGHT = 150; // pixels
 const EVERY = 400; // milliseconds between looks at the settings, which other nodes and undo change too
 
-const link = (graph, id) => graph.getLink?.(id) ?? graph.links?.[id];
-
 /** Frames of the latent that comes into a node, or of its own, as far as widgets tell. */
 function framesInto(node, seen) {
   if (!node || seen.has(node)) return undefined;
   seen.add(node);
-  const own = node.widgets?.find((widget) => COUNTS.includes(widget.name));
-  if (own) return own.value;
+  const own = COUNTS.map((name) => numberOf(node, name)).find((value) => value !== undefined);
+  if (own) return own;
   for (const input of node.inputs ?? []) {
     const from = input.type === "LATENT" && input.link != null ? link(node.graph, input.link) : null;
     const frames = from && framesInto(node.graph.getNodeById(from.origin_id), seen);
@@ -82,13 +81,11 @@ function addTimeline(node) {
     words.textContent = drawn ? "" : await answer.text();
     if (drawn) picture.src = URL.createObjectURL(await answer.blob());
   };
-  const timer = setInterval(() => show().catch((error) => (words.textContent = String(error))), EVERY);
-  const removed = node.onRemoved;
-  node.onRemoved = function () {
-    clearInterval(timer);
-    URL.revokeObjectURL(picture.src);
-    return removed?.apply(this, arguments);
+  const failed = (error) => {
+    shown = undefined; // to be asked for again
+    words.textContent = String(error);
   };
+  whileShown(node, EVERY, () => show().catch(failed), () => URL.revokeObjectURL(picture.src));
 }
 
 app.registerExtension({
