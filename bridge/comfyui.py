@@ -77,6 +77,12 @@ class ComfyHost:
 
         return told
 
+    def tell(self, line: str, node: str) -> None:
+        from server import PromptServer  # not before the host has set it up
+
+        if (server := getattr(PromptServer, "instance", None)) is not None:
+            server.send_progress_text(line, node)
+
     def worker(self, prompt: dict[str, Any]) -> Start:
         return partial(start_worker, prompt, (str(Path(sys.argv[0]).resolve()), *sys.argv[1:]))
 

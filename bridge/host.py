@@ -162,6 +162,9 @@ class Host(Protocol):
     def bar(self, total: int) -> Callable[[int], None]:
         """Shows how many parts of other work are done; raises where the user has had enough."""
 
+    def tell(self, line: str, node: str) -> None:
+        """Shows a line of text on the node of that id, beside what it gives to pipelines."""
+
     def handle(self, model: Any) -> ModelHandle: ...
 
     def worker(self, prompt: dict[str, Any]) -> Start:

@@ -25,8 +25,10 @@ class StreamedFrames:
         return len(self._latents)
 
     def __iter__(self) -> Iterator[Tensor]:
+        told = host().bar(len(self))
         for first in range(0, len(self), AT_ONCE):
             yield from self[first : first + AT_ONCE]
+            told(min(first + AT_ONCE, len(self)))
 
     def __getitem__(self, frames: slice) -> Tensor:
         first, end, _ = frames.indices(len(self))

@@ -31,17 +31,18 @@ def join_keys(keys: Mapping[int, PoseFrame], frames: int) -> list[PoseFrame]:
 
 
 def _between(before: PoseFrame, after: PoseFrame, way: float) -> PoseFrame:
-    def line(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
-        if a is None or b is None or a.shape != b.shape:
-            return None
+    def line(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         sure = np.minimum(a[:, 2:], b[:, 2:])
         return np.concatenate([a[:, :2] + way * (b[:, :2] - a[:, :2]), sure], 1)
 
+    def both(a: Person, b: Person) -> Person:
+        parts = [(part, points, vars(b)[part]) for part, points in vars(a).items() if points is not None]
+        met = [one for one in parts if one[2] is not None and one[1].shape == one[2].shape]
+        return Person(**{part: line(*ends) for part, *ends in met})
+
     if before is after:
         return before
-    pairs = zip(before.people, after.people, strict=False)
-    people = [Person(**{part: line(vars(a)[part], vars(b)[part]) for part in vars(a)}) for a, b in pairs]
-    return replace(before, people=tuple(people))
+    return replace(before, people=tuple(map(both, before.people, after.people)))
 
 
 def fill_gaps(frames: Sequence[PoseFrame], most: int) -> list[PoseFrame]:
@@ -123,7 +124,7 @@ def _given(person: Tracks, other: Person) -> Tracks:
     out[:, NECK, :2] = placed(body[:, NECK, :2])
     for a, b in BONES:
         way = body[:, b, :2] - body[:, a, :2]
-        seen = (body[:, [a, b], 2] > 0).all(1)
+        seen = (body[:, a, 2] > 0) & (body[:, b, 2] > 0)
         length = np.median(np.hypot(*way[seen].T)) if seen.any() else 0.0
         longer = np.hypot(*(target[0, b, :2] - target[0, a, :2])) if (target[0, [a, b], 2] > 0).all() else 0.0
         ratio = longer / length if length > 0 and longer > 0 else scale

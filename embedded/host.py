@@ -1,5 +1,6 @@
 """The built-in host, as nodes see it."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -28,6 +29,8 @@ from .schedules import NoiseSchedule
 from .video import Components, StreamedVideo
 from .worker import start_worker
 
+LOG = logging.getLogger("framewright")
+
 FRAMES_AT_ONCE = 32  # through the VAE
 
 
@@ -54,6 +57,9 @@ class EmbeddedHost:
 
     def bar(self, total: int) -> Callable[[int], None]:
         return lambda value: report(value, total)
+
+    def tell(self, line: str, node: str) -> None:
+        LOG.info("node %s: %s", node, line)
 
     def worker(self, prompt: dict[str, Any]) -> Start:
         return partial(start_worker, prompt, current().input.resolve())

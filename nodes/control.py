@@ -39,7 +39,8 @@ class ApplyControl(io.ComfyNode):
                                tooltip="0 leaves the video as it is."),
                 *sampling_range("it does not act", optional=False),
                 io.Int.Input("frames", default=0, min=0, max=4096, optional=True,
-                             tooltip="Frames of the video; 0: as many as there are maps."),
+                             tooltip="Frames of the video, to which maps are fitted. 0: they are not, and "
+                             "fewer maps than frames begin anew."),
                 io.Combo.Input("fit", options=list(FITS), default="hold", optional=True,
                                tooltip="Where maps are fewer or more than frames. hold: the last one stays; "
                                "repeat: from the beginning again; spread: all over the whole video; "

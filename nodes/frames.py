@@ -22,10 +22,20 @@ class EmptyFrames(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="Says how much smaller latents are than pixels."),
                 io.Int.Input(
-                    "width", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."
+                    "width",
+                    default=64,
+                    min=8,
+                    max=8192,
+                    step=8,
+                    tooltip="Pixels; a multiple of the VAE's ratio.",
                 ),
                 io.Int.Input(
-                    "height", default=64, min=8, max=8192, tooltip="Pixels; a multiple of the VAE's ratio."
+                    "height",
+                    default=64,
+                    min=8,
+                    max=8192,
+                    step=8,
+                    tooltip="Pixels; a multiple of the VAE's ratio.",
                 ),
                 io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Frames of the video."),
             ],

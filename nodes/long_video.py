@@ -7,6 +7,7 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.drift import drift_curves
+from ..bridge.host import host
 from ..bridge.long_video import LongVideo, PlanRule, sample_long_video, upstream
 from ..bridge.pictures import frames_of, image
 from ..bridge.windows import frame_numbers
@@ -64,7 +65,7 @@ class PlanPreview(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 Plan.Input("plan", tooltip="From Long Video Plan."),
-                io.Int.Input("frames", default=256, min=1, max=65536, tooltip="Frames of the video."),
+                io.Int.Input("frames", default=256, min=1, max=4096, tooltip="Frames of the video."),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture.")],
         )
@@ -160,6 +161,7 @@ class SampleLongVideo(io.ComfyNode):
             serve(video)
         pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None
         samples, line = sample_long_video(video, name, pool)
+        host().tell(line, cls.hidden.unique_id)
         return io.NodeOutput({**latent_image, "samples": samples}, ui=ui.PreviewText(line))
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io, ui
 
+from ..bridge.host import host
 from ..bridge.prompts import scheduled
 from ..sampling.prompt_schedule import INTERPOLATIONS, read_prompts
 from .schema import Words, schema
@@ -25,13 +26,14 @@ class PromptSchedule(io.ComfyNode):
                                    tooltip="A checkpoint's CLIP, or WORDS of Load Demo Model."),
                 io.Latent.Input("latent", tooltip="The video's frames, which are counted."),
                 io.String.Input("text", multiline=True,
-                                default="0: a red circle moving right\n16: a blue square moving right",
+                                default="0: a red circle moving right\n15: a blue square moving right",
                                 tooltip="A line for each prompt, with the frame that shows it alone before "
                                 "it; or the same as JSON. Lines without numbers are spread evenly."),
                 io.Combo.Input("interpolation", options=list(INTERPOLATIONS), default="linear",
                                tooltip="linear: from one prompt to the next little by little. hold: each "
                                "prompt stays until the next."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Conditioning.Output(display_name="CONDITIONING", tooltip="For a sampler or guider.")],
         )  # fmt: skip
 
@@ -39,10 +41,9 @@ class PromptSchedule(io.ComfyNode):
     def execute(cls, clip: Any, latent: dict[str, Any], text: str, interpolation: str) -> io.NodeOutput:
         frames = len(latent["samples"])
         keys = read_prompts(text, frames)
-        told = "\n".join(f"{key.frame}: {key.prompt}" for key in keys)
-        return io.NodeOutput(
-            scheduled(clip, keys, frames, interpolation), ui=ui.PreviewText(f"{told}\n{frames} frames")
-        )
+        told = "\n".join([*(f"{key.frame}: {key.prompt}" for key in keys), f"{frames} frames"])
+        host().tell(told, cls.hidden.unique_id)
+        return io.NodeOutput(scheduled(clip, keys, frames, interpolation), ui=ui.PreviewText(told))
 
 
 NODES = [PromptSchedule]

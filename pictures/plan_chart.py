@@ -7,6 +7,7 @@ import numpy as np
 from .draw import ACCENT, FAINT, INK, RULE, box, canvas, finished, text
 
 LEFT, TOP, ROW, BAR = 76, 62, 9, 7
+ROOM = 4096  # pixels for levels; those beyond are left out
 Segment = tuple[Sequence[int], Sequence[int]]  # its frames, and those of them that are given to it
 GIVEN = (98, 160, 234)
 
@@ -14,8 +15,14 @@ GIVEN = (98, 160, 234)
 def plan_chart(levels: Sequence[Sequence[Segment]], frames: int, title: str, costs: str) -> np.ndarray:
     """Each segment's made frames and the given ones; segments that can be made side by side share a level."""
     cell = max(1, min(14, 960 // frames))
-    packed = [_packed(level) for level in levels]
-    height = sum(len(rows) * ROW + 7 for rows in packed)
+    packed, height = [], 0
+    for level in levels:
+        packed.append(_packed(level))
+        height += len(packed[-1]) * ROW + 7
+        if height > ROOM:
+            break
+    if len(packed) < len(levels):
+        title = f"{title}; {len(levels) - len(packed):,} more levels are left out"
     picture = canvas(TOP + height + 16, max(LEFT + frames * cell + 24, 560))
     text(picture, title, 10, 18, 0.45, INK)
     text(picture, costs, 10, 36, 0.36, FAINT)

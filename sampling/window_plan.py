@@ -67,11 +67,13 @@ class Windows:
             if value not in known:
                 raise FramewrightError(f"{socket}: {value!r} came, expected one of {', '.join(known)}")
         if self.keep and (min(self.keep) < 0 or len(set(self.keep)) < len(self.keep)):
-            raise FramewrightError(f"keep: {list(self.keep)} came, expected different frame numbers from 0")
+            raise FramewrightError(
+                f"keep_frames: {list(self.keep)} came, expected different frame numbers from 0"
+            )
         if self.overlap >= self._own:
             raise FramewrightError(
-                f"keep: {len(self.keep)} frames came for windows of {self.length} that share {self.overlap}, "
-                f"expected at most {self.length - self.overlap - 1}"
+                f"keep_frames: {len(self.keep)} frames came for windows of {self.length} that share "
+                f"{self.overlap}, expected at most {self.length - self.overlap - 1}"
             )
 
     @property
@@ -90,7 +92,7 @@ class Windows:
             return [Window(tuple(range(frames)), (1.0,) * frames)]
         if self.keep and max(self.keep) >= frames:
             raise FramewrightError(
-                f"keep: frame {max(self.keep)} came, expected 0 to {frames - 1} for {frames} frames"
+                f"keep_frames: frame {max(self.keep)} came, expected 0 to {frames - 1} for {frames} frames"
             )
         return [self._window(own, frames) for own in self._cut(frames, step)]
 

@@ -86,7 +86,7 @@ def test_kept_frames_are_in_every_window_and_count_only_in_their_own() -> None:
     assert {len(window.frames) for window in plan} <= {6, 7, 8}
     x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(denoise(windows, x, 0, lambda part, *_: [part * 3], 4)[0], x * 3)
-    with pytest.raises(FramewrightError, match="keep: frame 20 came, expected 0 to 15"):
+    with pytest.raises(FramewrightError, match="keep_frames: frame 20 came, expected 0 to 15"):
         windows.plan(16)
 
 
@@ -192,8 +192,8 @@ def test_windows_hold_between_noise_levels_the_last_ones_first() -> None:
         ({"schedule": "round"}, "schedule: 'round' came, expected one of standard, uniform"),
         ({"fuse": "sum"}, "fuse: 'sum' came"),
         ({"stride": 0}, "stride: 0 came"),
-        ({"keep": (3, 3)}, r"keep: \[3, 3\] came, expected different"),
-        ({"length": 8, "overlap": 6, "keep": (0, 1)}, "keep: 2 frames came .* expected at most 1"),
+        ({"keep": (3, 3)}, r"keep_frames: \[3, 3\] came, expected different"),
+        ({"length": 8, "overlap": 6, "keep": (0, 1)}, "keep_frames: 2 frames came .* expected at most 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_error(settings: dict, message: str) -> None:
