@@ -1,6 +1,7 @@
 """The real page in a headless browser: the graphs that it sends and the nodes that it knows, against ours."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,29 @@ def test_a_node_shows_its_windows_as_they_are_set(
     assert len(saved) == len(given["widgets_values"])
     page.evaluate("app.graph.clear()")
     assert [error for error in page.console_errors if "framewright" in error.lower()] == []
+
+
+def test_what_a_node_tells_is_shown_on_it(
+    host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
+) -> None:
+    page = open_page(host_server)
+    workflow = parse((ROOT / "workflows" / "prompts_over_time.json").read_text("utf-8"), "prompts")
+    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
+    found = "app.graph.nodes.find(node => node.type === {!r})"
+    page.evaluate(f"void (window.told = {found.format('FramewrightPromptSchedule')})")
+    page.evaluate(f"{found.format('KSampler')}.widgets.find(one => one.name === 'steps').value = 1")
+    page.evaluate("app.queuePrompt(0)", await_promise=True)
+    page.wait("told.widgets.some(one => String(one.value).endsWith(' frames'))")
+    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
+    page.screenshot(tmp_path / "told.png")
+    with Client(host_server.url) as client:  # until the host has nothing to do
+        while client._json("GET", "/prompt")["exec_info"]["queue_remaining"]:
+            time.sleep(0.2)
+    saved = page.evaluate("app.graph.serialize().nodes.find(one => one.type === told.type).widgets_values")
+    given = next(one for one in workflow["nodes"] if one["type"] == "FramewrightPromptSchedule")
+    assert saved[: len(given["widgets_values"])] == given["widgets_values"]
+    page.evaluate("app.graph.clear()")
 
 
 def told(prompt: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
