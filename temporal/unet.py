@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep_embedding
 from .builder import Builder, UNetParams
 from .parts import Parts
-from .slots import FRAMES, RES, frame_count, run_layers
+from .slots import FRAMES, NUMBERS, RES, frame_count, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
 
 Size = Sequence[int]  # height and width
@@ -114,15 +114,27 @@ class _Call:
         self.frames = frame_count(x.shape[0], options) if self.layers else 1  # which alone need to know
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
+        self._numbers = options.get(NUMBERS)
+
+    def _kept(self, rows: Tensor) -> Tensor:
+        """Of rows for each frame those of the frames that halvings have left."""
+        step = 1
+        while -(-self._full // step) > self.frames:
+            step *= 2
+        return rows.unflatten(0, (-1, self._full))[:, ::step].flatten(0, 1)
+
+    def _tell_layers(self, h: Tensor) -> None:
+        """What inserted layers and patterns are to know of the present frame rate."""
+        self.options[FRAMES] = self.frames
+        self.options["original_shape"] = [len(h), *self.options["original_shape"][1:]]
+        if self._numbers is not None:
+            self.options[NUMBERS] = self._kept(self._numbers)
 
     def _conditions(self) -> tuple[Tensor, Tensor]:
         """Timestep embedding and context, a row for each frame at the present frame rate."""
         if self.frames not in self._told:
-            step = -(-self._full // self.frames)
-            emb, context = (
-                t.unflatten(0, (-1, self._full))[:, ::step].flatten(0, 1) for t in self._told[self._full]
-            )
-            self._told[self.frames] = emb, context
+            emb, context = self._told[self._full]
+            self._told[self.frames] = self._kept(emb), self._kept(context)
         return self._told[self.frames]
 
     def run(self, kind: str, number: int, block: Any, h: Tensor, size: Size = (), wanted: int = 0) -> Tensor:
@@ -140,8 +152,8 @@ class _Call:
                 h, self.frames = temporal(h, self.frames), -(-self.frames // 2)
             elif temporal is not None and isinstance(layer, Upsample) and wanted != self.frames:
                 h, self.frames = temporal.widen(h, self.frames, wanted), wanted
-            if self.layers:
-                options[FRAMES] = self.frames
+            if self.layers and options.get(FRAMES) != self.frames:
+                self._tell_layers(h)
             waiting |= isinstance(layer, ResBlock) and place == 0
         return run_layers(site, h, options) if waiting else h
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 from framewright.errors import FramewrightError
 from framewright.temporal.builder import UNetParams
+from framewright.temporal.extent import EVERYWHERE
+from framewright.temporal.parts import sdpa
+from framewright.temporal.patterns import PATTERNS
 from framewright.temporal.positions import POSITIONS
+from framewright.temporal.self_attention import self_attention_patch
+from framewright.temporal.slots import LAYERS, NUMBERS
 from framewright.temporal.space_time import CONVS, MIXES, TemporalParams
 from framewright.temporal.unet import SpaceTimeUNet
 
@@ -97,6 +102,29 @@ def test_temporal_resampling_halves_the_work_below_it() -> None:
     unet.middle_block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[0]))
     unet(x, t, context, transformer_options=told(1))
     assert seen == [4]
+
+
+def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number() -> None:
+    params, frames = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2)), 9
+    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(frames)
+    rows = torch.arange(2.0 * frames).view(-1, 1, 1).expand(-1, 3, 8)
+    seen: list[list[int]] = []
+    numbers: dict[int, list[int]] = {}
+    attention = unet.middle_block[1]
+    attention.register_forward_hook(lambda _, given, __: seen.append(given[1][:, 0, 0].int().tolist()))
+
+    def layers(site: tuple[str, int], h: torch.Tensor, options: dict, *_: object) -> torch.Tensor:
+        numbers[len(h)] = options[NUMBERS].tolist()
+        return h
+
+    given = {**told(), NUMBERS: torch.arange(20, 29).repeat(2), LAYERS: (layers,)}
+    unet(x, t, rows, transformer_options=given)
+    assert seen == [[0, 4, 8, 9, 13, 17]]
+    assert numbers[6] == 2 * [20, 24, 28] and numbers[10] == 2 * [20, 22, 24, 26, 28]
+    for site in (("input", 3), ("middle", 0)):
+        patch = self_attention_patch(PATTERNS["full"], sdpa, EVERYWHERE, None)
+        replaced = {"patches_replace": {"attn1": {site: patch}}}
+        assert torch.isfinite(unet(x, t, context, transformer_options={**told(), **replaced})).all()
 
 
 def test_conditions_of_one_batch_do_not_mix() -> None:
