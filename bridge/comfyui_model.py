@@ -105,6 +105,17 @@ class ComfyModel:
             self.model.set_model_patch(after_self, "middle_patch")
             self.model.set_model_attn2_output_patch(after_cross)
 
+    def refuse_areas(self, what: str) -> None:
+        def checked(executor: Any, model: Any, conds: list, *more: Any) -> Any:
+            if any("area" in cond for one in conds for cond in one or ()):
+                raise FramewrightError(
+                    f"conditioning: a prompt for an area came beside {what} of the whole picture; "
+                    "expected one of Conditioning (Set Mask), its set_cond_area default"
+                )
+            return executor(model, conds, *more)
+
+        self.model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, f"{KEY}_{what}", _Shared(checked))
+
     def at_end(self, act: Callable[[], None]) -> None:
         self.model.add_callback(CallbacksMP.ON_CLEANUP, lambda *_: act())
 

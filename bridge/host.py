@@ -58,6 +58,12 @@ class ModelHandle(Protocol):
         `weights` are the host's handles of those that it needs.
         """
 
+    def refuse_areas(self, what: str) -> None:
+        """Raise while sampling where a prompt is for an area: such a call holds a part of the picture.
+
+        `what` came, which is for all of it.
+        """
+
     def at_end(self, act: Callable[[], None]) -> None:
         """Call `act` when a render has ended."""
 

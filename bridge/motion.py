@@ -133,6 +133,9 @@ def apply_motion(
     handle.insert_layers(layers, motion.model.places, motion.weights)
     if motion.camera is not None:
         handle.at_end(motion.camera.forget)
+        handle.refuse_areas("a camera")
+    if settings.mask is not None:
+        handle.refuse_areas("a mask")
     if motion.file.known_conv is not None:
         handle.add_input_patch(KnownFrames(motion.file.known_conv, settings))
     if settings.views is not None:  # as under Context Windows

@@ -239,6 +239,9 @@ class EmbeddedHandle:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))
 
+    def refuse_areas(self, what: str) -> None:
+        """They are refused here whatever else there is."""
+
     def at_end(self, act: Callable[[], None]) -> None:
         """Nothing is called here, where a workflow's memory ends with it."""
 

@@ -17,6 +17,7 @@ from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
 from framewright.bridge.image import animate_image  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.errors import FramewrightError  # noqa: E402
 from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.motion_settings import MotionSettings, Positions  # noqa: E402
@@ -118,6 +119,16 @@ answer["camera_acts"] = differs(rendered(filmed), once)
 answer["camera_stays"] = torch.equal(rendered(filmed), rendered(filmed.clone()))
 answer["camera_keeps_nothing"] = not camera.camera._features
 answer["camera_gone"] = torch.equal(rendered(moving), once)
+
+# What is for the whole picture, where a prompt's calls hold a part of it.
+here = [[positive[0][0], {"area": (4, 4, 0, 4)}]]
+answer["an area"] = differs(sampled(moving, here, negative, size=8), once)
+for name, model in (("mask", apply_motion(still, motion, settings["mask"])), ("camera", filmed)):
+    try:
+        sampled(model, here, negative, size=8)
+        answer[f"an area beside a {name}"] = False
+    except FramewrightError as error:
+        answer[f"an area beside a {name}"] = f"a {name} of the whole picture" in str(error)
 
 # A picture to begin from, through a convolution that the module brings.
 with_conv = replace(motion, file=replace(motion.file, input_conv=torch.randn(32, 9, 3, 3) * 0.1))
