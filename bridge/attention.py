@@ -14,7 +14,9 @@ def apply_pattern(model: Any, pattern: Pattern, extent: Extent, steps: tuple[flo
     Raises for a pattern that reads a picture, which none comes with.
     """
     if pattern.reference:
-        raise FramewrightError(f"pattern: {pattern.name} came, which Apply Reference does, with its picture")
+        raise FramewrightError(
+            f"pattern: {pattern.name} came, expected one without a picture; Apply Reference brings one"
+        )
     handle = host().handle(model).clone()
     handle.set_attention(pattern, during(extent, steps, handle))
     return handle.model

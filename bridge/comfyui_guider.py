@@ -100,7 +100,7 @@ def _control(control: Any, frames: Tensor) -> Any:
         one = control.rows(_control(control.control, frames), frames.tolist())
     else:
         one, hint = control.copy(), control.cond_hint_original
-        if isinstance(hint, Tensor) and not isinstance(one, SparseControl):
+        if isinstance(hint, Tensor) and len(hint) > 1 and not isinstance(one, SparseControl):
             one.cond_hint_original = hint[frames % len(hint)]  # fewer hints begin anew, as in the host
     if control.previous_controlnet is not None:
         one.previous_controlnet = _control(control.previous_controlnet, frames)

@@ -20,8 +20,9 @@ class _Layers(comfy.ops.manual_cast):
     class Linear(comfy.ops.manual_cast.Linear):
         """One that has its weight from the start.
 
-        With dynamic VRAM, the default on NVIDIA from 0.33 or so, the host's own has none until a state dict
-        comes; ours are asked for their shapes, and filled in part, before.
+        With dynamic VRAM, the default on NVIDIA in newer hosts, the host's own has none until a state dict
+        comes; ours are asked for their shapes, and filled in part, before. Newer hosts leave a class with a
+        `_load_from_state_dict` of its own alone; 0.12 on Windows does not.
         """
 
         def __init__(self, *given: Any, **named: Any) -> None:

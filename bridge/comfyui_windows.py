@@ -12,6 +12,7 @@ from comfy.conds import CONDNoiseShape
 from comfy.context_windows import ContextHandlerABC
 from torch import Tensor
 
+from ..controls.conditioning import CONCAT
 from ..errors import FramewrightError
 from ..sampling.chunks import Together, in_chunks
 from ..sampling.window_plan import Frames, Windows
@@ -176,7 +177,7 @@ def cut_rows(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]
         raise FramewrightError(f"conditioning: prompts for {len(prompts)} frames came, expected for {total}")
 
     def cut(value: Tensor) -> Tensor:
-        return value[frames.to(value.device) % len(value)]
+        return value if len(value) == 1 else value[frames.to(value.device) % len(value)]
 
     def rows(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == total:
@@ -188,7 +189,9 @@ def cut_rows(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]
             return {key: rows(inner) for key, inner in value.items()}
         return value
 
-    made = {key: rows(value) for key, value in cond.items()}
-    if "mask" in cond and cond["mask"].ndim > 2:
-        made["mask"] = cut(cond["mask"])
-    return made
+    def part(key: str, value: Any) -> Any:
+        if key == "mask":
+            return value if value.ndim == 2 else cut(value)
+        return cut(value) if key == CONCAT else rows(value)
+
+    return {key: part(key, value) for key, value in cond.items()}

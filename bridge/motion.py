@@ -12,6 +12,7 @@ from ..errors import FramewrightError
 from ..temporal.camera import CameraInput, load_camera
 from ..temporal.camera_path import CameraPath
 from ..temporal.checkpoint import MotionFile, describe, fill, load_motion
+from ..temporal.extent import Extent
 from ..temporal.families import base_of
 from ..temporal.frame_norm import RESBLOCKS, TRANSFORMERS
 from ..temporal.known_frames import KnownFrames
@@ -64,7 +65,7 @@ def build_layers(model: Any, params: NewLayerParams) -> Motion:
     """
     sites = host().handle(model).sites()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # the CPU's alone
         untrained = NewLayers(sites, params, Parts()).state_dict()
     layers = fill(NewLayers(sites, params, host().parts()), untrained)
     file = describe(layers, "temporal layers of this pack, untrained", layers.state_dict())
@@ -140,6 +141,7 @@ def apply_motion(
         handle.add_input_patch(KnownFrames(motion.file.known_conv, settings))
     if settings.views is not None:  # as under Context Windows
         handle.encode_hints_once()
+    extent = Extent(settings.strength, sigmas=settings.sigmas)  # hosts copy it with every MODEL
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
-        handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)), settings)
+        handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)), extent)
     return handle.model

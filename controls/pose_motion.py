@@ -132,11 +132,13 @@ def _given(person: Tracks, other: Person) -> Tracks:
     moved = {"body": out}
     for part, joint in (("hand_right", 4), ("hand_left", 7), ("face", 0)):
         if part in person:
-            along = np.zeros_like(person[part])
-            held = np.where(body[:, joint, 2:] > 0, body[:, joint, :2], person[part][:, 0, :2])
-            to = np.where(body[:, joint, 2:] > 0, out[:, joint, :2], placed(held))
-            along[..., :2] = (to - held)[:, None]
-            moved[part] = person[part] + along
+            points = person[part].copy()
+            seen = points[..., 2:] > 0
+            middle = (points[..., :2] * seen).sum(1) / np.maximum(seen.sum(1), 1)
+            held = np.where(body[:, joint, 2:] > 0, body[:, joint, :2], middle)
+            to = np.where(body[:, joint, 2:] > 0, out[:, joint, :2], placed(middle))
+            points[..., :2] += (to - held)[:, None]
+            moved[part] = points
     return moved
 
 

@@ -65,7 +65,7 @@ class PlanPreview(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 Plan.Input("plan", tooltip="From Long Video Plan."),
-                io.Int.Input("frames", default=256, min=1, max=4096, tooltip="Frames of the video."),
+                io.Int.Input("frames", default=256, min=1, max=8192, tooltip="Frames of the video."),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture.")],
         )

@@ -48,7 +48,7 @@ def _near(count: int, part: float) -> Tensor:
     """Which of `count` frequencies are within a part of the middle one."""
     middle, reach = count // 2, round(count // 2 * part)
     place = torch.arange(count)
-    return (place >= middle - reach) & (place < middle + reach)
+    return (place >= middle - reach) & (place < middle + max(reach, 1))
 
 
 KINDS: dict[str, Callable[[LowPass, Tensor], Tensor]] = {

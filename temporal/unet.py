@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep_embedding
 from .builder import Builder, UNetParams
 from .parts import Parts
-from .slots import FRAMES, NUMBERS, RES, frame_count, run_layers
+from .slots import FRAMES, NUMBERS, RES, frame_count, frames_in_call, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
 
 Size = Sequence[int]  # height and width
@@ -114,7 +114,7 @@ class _Call:
         self.frames = frame_count(x.shape[0], options) if self.layers else 1  # which alone need to know
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
-        self._numbers = options.get(NUMBERS)
+        self._numbers = frames_in_call(x.shape[0], options)
 
     def _kept(self, rows: Tensor) -> Tensor:
         """Of rows for each frame those of the frames that halvings have left."""
@@ -127,8 +127,7 @@ class _Call:
         """What inserted layers and patterns are to know of the present frame rate."""
         self.options[FRAMES] = self.frames
         self.options["original_shape"] = [len(h), *self.options["original_shape"][1:]]
-        if self._numbers is not None:
-            self.options[NUMBERS] = self._kept(self._numbers)
+        self.options[NUMBERS] = self._kept(self._numbers)
 
     def _conditions(self) -> tuple[Tensor, Tensor]:
         """Timestep embedding and context, a row for each frame at the present frame rate."""

@@ -91,10 +91,11 @@ def test_free_init_is_that_of_diffusers(kind: str, space: float, time: float) ->
     torch.testing.assert_close(free_init(x, fresh, low), mixed[0].transpose(0, 1), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("frames", [1, 3, 5, 7, 8])
-def test_what_never_changes_passes_whatever_the_number_of_frames(frames: int) -> None:
+def test_what_never_changes_passes_whatever_the_number_of_frames(frames: int, kind: str) -> None:
     still = torch.full((frames, 1, 8, 8), 2.0)
-    torch.testing.assert_close(free_init(still, torch.zeros_like(still), LowPass()), still)
+    torch.testing.assert_close(free_init(still, torch.zeros_like(still), LowPass(kind)), still)
 
 
 def test_a_box_passes_what_is_near_the_middle_on_every_axis() -> None:

@@ -1,6 +1,7 @@
 """Keypoints as other tools write them, put right over time, and drawn as ControlNets know them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,19 @@ def test_a_joint_stays_with_its_body_where_the_one_before_is_missing() -> None:
     walk[1].body[3] = 0
     seen, unseen = (one.people[0].body for one in give_to(shown(*walk), other))
     assert np.abs(unseen[4, :2] - seen[4, :2]).max() < 10 and unseen[3, 2] == 0
+
+
+@pytest.mark.parametrize("missing", [(), (0,)])
+def test_a_hand_stays_with_its_body_where_the_wrist_is_missing(missing: tuple[int, ...]) -> None:
+    person = standing(410, 430)
+    hand = np.float32([[*person.body[4, :2] + k, 1] for k in range(21)])
+    hand[list(missing)] = 0
+    person = replace(person, hand_right=hand)
+    person.body[4] = 0
+    given = give_to(shown(person), standing(440, 440, 1.0))[0].people[0]
+    assert given.hand_right is not None
+    moved = given.hand_right[5, :2] - hand[5, :2]
+    assert np.abs(moved - (given.body[1, :2] - person.body[1, :2])).max() < 1
 
 
 def test_a_body_without_hips_or_nobody_is_an_error() -> None:

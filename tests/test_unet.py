@@ -104,9 +104,10 @@ def test_temporal_resampling_halves_the_work_below_it() -> None:
     assert seen == [4]
 
 
-def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number() -> None:
+@pytest.mark.parametrize("first", [None, 20])
+def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number(first: int | None) -> None:
     params, frames = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2)), 9
-    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(frames)
+    unet, (x, t, _) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(frames)
     rows = torch.arange(2.0 * frames).view(-1, 1, 1).expand(-1, 3, 8)
     seen: list[list[int]] = []
     numbers: dict[int, list[int]] = {}
@@ -117,14 +118,22 @@ def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number() -> None:
         numbers[len(h)] = options[NUMBERS].tolist()
         return h
 
-    given = {**told(), NUMBERS: torch.arange(20, 29).repeat(2), LAYERS: (layers,)}
-    unet(x, t, rows, transformer_options=given)
+    options, first = ({}, 0) if first is None else ({NUMBERS: torch.arange(first, first + frames)}, first)
+    unet(x, t, rows, transformer_options={**told(), **options, LAYERS: (layers,)})
     assert seen == [[0, 4, 8, 9, 13, 17]]
-    assert numbers[6] == 2 * [20, 24, 28] and numbers[10] == 2 * [20, 22, 24, 26, 28]
-    for site in (("input", 3), ("middle", 0)):
-        patch = self_attention_patch(PATTERNS["full"], sdpa, EVERYWHERE, None)
-        replaced = {"patches_replace": {"attn1": {site: patch}}}
-        assert torch.isfinite(unet(x, t, context, transformer_options={**told(), **replaced})).all()
+    assert numbers[6] == [first, first + 4, first + 8]
+    assert numbers[10] == [first + frame for frame in (0, 2, 4, 6, 8)]
+
+
+def test_patterns_read_the_frames_that_halvings_leave() -> None:
+    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
+    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
+    plain = unet(x, t, context, transformer_options=told())
+    for name, same in (("spatial", True), ("full", False)):
+        patch = self_attention_patch(PATTERNS[name], sdpa, EVERYWHERE, None)
+        replaced = {"patches_replace": {"attn1": {("middle", 0): patch}}}
+        out = unet(x, t, context, transformer_options={**told(), **replaced})
+        assert torch.allclose(out, plain, atol=1e-5) == same
 
 
 def test_conditions_of_one_batch_do_not_mix() -> None:

@@ -20,6 +20,7 @@ from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy.t2i_adapter.adapter import Adapter_light  # noqa: E402
 from framewright.bridge.comfyui_guider import ComfyGuider  # noqa: E402
 from framewright.bridge.comfyui_model import ComfyModel  # noqa: E402
+from framewright.bridge.comfyui_windows import cut_rows  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.bridge.windows import add_windows, run_in_chunks  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
@@ -157,6 +158,11 @@ for name in ("more hints than frames", "fewer hints than frames", "masks of more
         comfy.samplers.KSampler(model, 2, CPU, "euler", "karras").sigmas, None, 9, lambda *_: None,
     )  # fmt: skip
     answer[f"{name}: in a segment"] = close(made, sampled(model, *cases[name], FRAMES, **SMALL)[5:8])
+
+beside, lone = torch.arange(14.0).view(14, 1, 1, 1), torch.rand(FRAMES, 12)
+told = cut_rows({"noise_concat": beside, "mask": lone}, FRAMES, torch.tensor([5, 6, 7]))
+answer["maps beside the latents"] = told["noise_concat"].flatten().tolist() == [5, 6, 7]
+answer["a mask without a batch"] = torch.equal(told["mask"], lone)
 
 try:
     video = torch.zeros(1, 4, 9, 8, 8)

@@ -12,6 +12,7 @@ const BONES = [
 ];
 const JOINTS = 18;
 const SIDES = [[2, 5], [3, 6], [4, 7], [8, 11], [9, 12], [10, 13], [14, 15], [16, 17]];
+const HANDS = { 4: "hand_right_keypoints_2d", 7: "hand_left_keypoints_2d" }; // by their wrists
 const colour = (joint) => `hsl(${(joint * 360) / JOINTS} 100% 50%)`;
 // A person who stands, in parts of the canvas's height from the middle of the hips.
 const STANDING = [
@@ -32,9 +33,9 @@ function setJoint(person, joint, [x, y], sure = 1) {
 const partsOf = (person) =>
   Object.keys(person).filter((name) => name.endsWith("_keypoints_2d") && Array.isArray(person[name]));
 
-/** Changes each point that was found, of all parts of a person, by a function of x and y. */
-function eachPoint(person, change) {
-  for (const name of partsOf(person)) {
+/** Changes each point that was found, of some parts of a person, by a function of x and y. */
+function eachPoint(person, change, parts = partsOf(person)) {
+  for (const name of parts) {
     const values = person[name];
     for (let at = 0; at < values.length; at += 3) {
       if (values[at + 2]) values.splice(at, 2, ...change(values[at], values[at + 1]).map(rounded));
@@ -178,8 +179,18 @@ class PoseEditor {
       const person = this.key(keys).people[this.person];
       begun ??= copied(person);
       if (event.shiftKey) this.move(person, begun, [to[0] - at[0], to[1] - at[1]], this.size(keys));
-      else setJoint(person, this.joint, to, jointOf(begun, this.joint)[2]);
+      else this.moveJoint(person, begun, this.joint, to);
     };
+  }
+
+  /** Moves a joint, and with a wrist its hand. */
+  moveJoint(person, begun, joint, [x, y]) {
+    const [x0, y0, sure] = jointOf(begun, joint);
+    setJoint(person, joint, [x, y], sure || 1);
+    const hand = HANDS[joint];
+    if (!Array.isArray(begun[hand])) return;
+    person[hand] = [...begun[hand]];
+    eachPoint(person, (u, v) => [u + x - x0, v + y - y0], [hand]);
   }
 
   /** Moves all of a person, as far as its body may go. */
@@ -213,11 +224,12 @@ class PoseEditor {
     const person = this.key(keys).people[this.person];
     if (!person) return;
     const before = copied(person);
-    const hands = ["hand_left_keypoints_2d", "hand_right_keypoints_2d"];
+    const hands = Object.values(HANDS);
     if (hands.some((name) => before[name])) {
       hands.forEach((name, k) => (person[name] = copied(before[hands[1 - k]] ?? null)));
     }
     const seen = [...Array(JOINTS).keys()].filter((joint) => jointOf(before, joint)[2]);
+    if (!seen.length) return;
     const xs = seen.map((joint) => jointOf(before, joint)[0]);
     const twice = Math.min(...xs) + Math.max(...xs);
     const other = Object.fromEntries(SIDES.flatMap(([right, left]) => [[right, left], [left, right]]));
@@ -247,10 +259,10 @@ class PoseEditor {
       this.joint = next;
     } else if (joint !== undefined && ARROWS[event.key]) {
       const person = this.key(keys).people[this.person];
-      const [x, y, sure] = jointOf(person, joint);
+      const [x, y] = jointOf(person, joint);
       const [dx, dy] = ARROWS[event.key].map((value) => value * (event.shiftKey ? 5 : 1));
       const [[to_x, to_y]] = shift([[x, y]], [dx, dy], this.size(keys));
-      setJoint(person, joint, [to_x, to_y], sure || 1);
+      this.moveJoint(person, copied(person), joint, [to_x, to_y]);
     } else if (joint !== undefined && ["Delete", "Backspace"].includes(event.key)) {
       setJoint(this.key(keys).people[this.person], joint, [0, 0], 0);
     } else return false;
@@ -264,6 +276,9 @@ function addEditor(node) {
     read: (text) => editor.read(text),
     write: (keys) => editor.write(keys),
     size: (keys) => editor.size(keys),
+    get frame() {
+      return editor.frame;
+    },
     state: () => editor.state(),
     paint: (...given) => editor.paint(...given),
     down: (...given) => editor.down(...given),

@@ -195,8 +195,8 @@ class StrokeEditor {
     const { first = 0, last: end = last } = this.selected;
     const at = Math.round(Math.min(Math.max(value, 0), last));
     if (which === "first") this.selected.first = Math.min(at, end - 1);
+    else if (at >= last) delete this.selected.last; // it goes on to the end, however long the video
     else this.selected.last = Math.max(at, first + 1);
-    if (this.selected.last >= last) delete this.selected.last; // it goes on to the end, however long the video
   }
 }
 
