@@ -98,7 +98,7 @@ class ComfyHost:
     def loaded(self, module: nn.Module) -> Iterator[torch.device]:
         patcher = self.weights(module)
         management.load_models_gpu([patcher], force_full_load=True)
-        yield patcher.load_device
+        yield next(module.parameters()).device  # the CPU, where the host was told to keep weights there
 
     def demo_model(self) -> tuple[Any, Any, Any]:
         return demo_model()

@@ -63,8 +63,8 @@ def _vae() -> FrameVAE:
     patcher = comfy.model_patcher.ModelPatcher(net, management.vae_device(), management.vae_offload_device())
 
     def prepare(bytes_a_frame: int) -> tuple[torch.device, int]:
-        management.load_models_gpu([patcher], memory_required=bytes_a_frame)
-        free = management.get_free_memory(patcher.load_device)
-        return patcher.load_device, max(1, int(free / 2 / bytes_a_frame))
+        management.load_models_gpu([patcher], memory_required=bytes_a_frame, force_full_load=True)
+        device = next(net.parameters()).device  # the CPU, where the host was told to keep weights there
+        return device, max(1, int(management.get_free_memory(device) / 2 / bytes_a_frame))
 
     return FrameVAE(net, prepare)

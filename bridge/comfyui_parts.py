@@ -5,15 +5,16 @@ from typing import Any
 import comfy.model_management as management
 import comfy.ops
 import torch
-from comfy.ldm.modules.attention import optimized_attention
+from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
 from torch import Tensor
 
 from ..temporal.parts import Parts
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """The attention function that the host was started with."""
-    return optimized_attention(q, k, v, heads, mask=mask)
+    """The attention function that the host was started with; SageAttention's would pass over a mask."""
+    chosen = optimized_attention if mask is None else attention_pytorch
+    return chosen(q, k, v, heads, mask=mask)
 
 
 class _Layers(comfy.ops.manual_cast):

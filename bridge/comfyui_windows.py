@@ -95,6 +95,12 @@ class WindowHandler(ContextHandlerABC):
             return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
         if windows is None and self._chunked(x_in):
+            if (
+                "multigpu_clones" in model_options
+            ):  # a thread each, in which chunks would wait for one another
+                raise FramewrightError(
+                    "model: one that several GPUs share came, expected one of a single GPU for Frame Chunks"
+                )
             every = numbers_in_video(torch.arange(len(x_in), device=x_in.device), options)
 
             def chunk(place: int, x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
@@ -137,7 +143,8 @@ class WindowHandler(ContextHandlerABC):
 
     def _windows_a_call(self, length: int, model: Any, conds: list, x_in: Tensor) -> int:
         """As many windows as the host's own estimate says fit, with every condition, into free memory."""
-        free = management.get_free_memory(x_in.device)
+        patcher = model.current_patcher
+        free = getattr(patcher, "get_free_memory", management.get_free_memory)(x_in.device)
         shape = [length * len(conds), *x_in.shape[1:]]
         return max(1, int(free / (model.memory_required(shape) * 1.5)))
 

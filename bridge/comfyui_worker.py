@@ -14,8 +14,9 @@ from .client import Client
 from .hosts import free_port
 
 START_SECONDS = 300
-# options that no two servers share, or that only one with users needs
-_OWN = {"--port", "--database-url", "--listen", "--tls-keyfile", "--tls-certfile", "--auto-launch"}
+# options that no two servers share, or that only one with users needs; each worker is given a GPU of its own
+_OWN = {"--port", "--database-url", "--listen", "--tls-keyfile", "--tls-certfile", "--auto-launch",
+        "--cuda-device", "--default-device"}  # fmt: skip
 
 
 def start_worker(

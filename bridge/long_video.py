@@ -62,7 +62,7 @@ class LongVideo:
             raise FramewrightError(f"sigmas: {len(sigmas)} noise levels came, expected at least 2")
         self.plan = rule.plan(len(samples))
         self.latents = samples.to("cpu", torch.float32)
-        self.given = given_frames(samples, latent.get("noise_mask"))
+        self.given = given_frames(samples, latent.get("noise_mask")).cpu()
         self._noise = noise.generate_noise(latent)
         self._seed, self._sampler, self._sigmas = noise.seed, sampler, sigmas
         self.guider: GuiderHandle = host().guider(guider)

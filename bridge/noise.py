@@ -25,7 +25,7 @@ class FreeInitNoise:
     @classmethod
     def of(cls, model: Any, samples: dict[str, Any], noise: Any, seed: int, low: LowPass) -> "FreeInitNoise":
         handle = host().handle(model)
-        return cls(seed, handle.latent_in(samples["samples"]), noise, handle.highest_sigma(), low)
+        return cls(seed, handle.latent_in(samples["samples"].cpu()), noise, handle.highest_sigma(), low)
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
         """Noise like the LATENT's samples [F, C, h, w]; raises where the pass before had other ones."""

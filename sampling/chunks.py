@@ -8,6 +8,7 @@ other, and these run once, on all frames.
 import contextvars
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import Any
 
@@ -32,6 +33,17 @@ def in_chunks(x: Tensor, size: int, call: Call) -> list[Tensor]:
 
     made = meeting.run([lambda place=place: chunk(place) for place in range(len(numbers))])
     return [torch.cat(parts) for parts in zip(*made, strict=True)]
+
+
+# Threads are kept: torch makes its plans of convolutions anew in each, and lets none of them go.
+_idle: list[ThreadPoolExecutor] = []
+
+
+def _thread() -> ThreadPoolExecutor:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return ThreadPoolExecutor(1, "frame chunk")
 
 
 class _Stopped(Exception):
@@ -61,24 +73,30 @@ class _Meeting:
             except _Stopped:
                 return
             except BaseException as error:
-                self._error = error
-                for turn in self._turns:
-                    turn.release()
+                self._fail(error)
             else:
                 self._pass_on(place)
 
-        threads = [
-            threading.Thread(target=contextvars.copy_context().run, args=(work, place), daemon=True)
-            for place in range(len(calls))
-        ]
-        for thread in threads:
-            thread.start()
-        self._turns[0].release()
-        for thread in threads:
-            thread.join()
+        threads = [_thread() for _ in calls]
+        try:
+            working = [
+                thread.submit(contextvars.copy_context().run, work, place)
+                for place, thread in enumerate(threads)
+            ]
+            self._turns[0].release()
+            wait(working)
+        except BaseException as error:  # such as Ctrl+C, while the calls go on
+            self._fail(error)
+            raise
+        _idle.extend(threads)
         if self._error is not None:
             raise self._error
         return made
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        for turn in self._turns:
+            turn.release()
 
     def at(self, place: int) -> Together:
         def together(part: Tensor, conditions: int, change: Callable[[Tensor], Tensor]) -> Tensor:

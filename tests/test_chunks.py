@@ -1,4 +1,4 @@
-"""The image model a few frames at a time: the same frames, each once, and no thread left behind."""
+"""The image model a few frames at a time: the same frames, each once, in threads that are kept."""
 
 import threading
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def run(change: Callable[[int, Tensor], Tensor], two: int | None = None) -> list
     return in_chunks(torch.arange(4.0)[:, None], 1, call)
 
 
-def test_an_error_in_a_chunk_is_raised_and_no_thread_is_left() -> None:
+def test_an_error_in_a_chunk_is_raised_and_threads_are_used_again() -> None:
     assert run(lambda place, x: x)[0].flatten().tolist() == [0, 1, 2, 3]
     before = threading.active_count()
     for bad in range(4):
