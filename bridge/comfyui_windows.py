@@ -95,9 +95,8 @@ class WindowHandler(ContextHandlerABC):
             return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
         if windows is None and self._chunked(x_in):
-            if (
-                "multigpu_clones" in model_options
-            ):  # a thread each, in which chunks would wait for one another
+            # Each GPU has one thread there, in which chunks would wait for one another.
+            if "multigpu_clones" in model_options:
                 raise FramewrightError(
                     "model: one that several GPUs share came, expected one of a single GPU for Frame Chunks"
                 )

@@ -42,21 +42,25 @@ def test_page_sends_what_we_send(path: Path, host_server: Server, open_page: Cal
     assert [error for error in page.console_errors if "framewright" in error.lower()] == []
 
 
+def open_at(page: Any, name: str, kind: str) -> dict[str, Any]:
+    """A shipped workflow, its node of a kind in the middle of the page, where it is `told`."""
+    workflow = parse((ROOT / "workflows" / f"{name}.json").read_text("utf-8"), name)
+    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
+    page.evaluate(f"void (window.told = app.graph.nodes.find(node => node.type === '{kind}'))")
+    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
+    return workflow
+
+
 def test_a_node_shows_its_windows_as_they_are_set(
     host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
 ) -> None:
     page = open_page(host_server)
-    workflow = parse((ROOT / "workflows" / "long_video_windows.json").read_text("utf-8"), "windows")
-    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
+    workflow = open_at(page, "long_video_windows", "FramewrightContextWindows")
     page.evaluate("void (window.shown = () => document.querySelector('.framewright-timeline'))")
-    page.evaluate(
-        "void (window.told = app.graph.nodes.find(node => node.type === 'FramewrightContextWindows'))"
-    )
     picture = "shown()?.querySelector('img')"
     page.wait(f"{picture}?.naturalWidth > 0")
     first = page.evaluate(f"[{picture}.src, {picture}.naturalWidth]")
-    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
-    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
     page.screenshot(tmp_path / "timeline.png")
 
     def set_widget(node: str, name: str, value: object) -> None:
@@ -82,15 +86,11 @@ def test_what_a_node_tells_is_shown_on_it(
     host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
 ) -> None:
     page = open_page(host_server)
-    workflow = parse((ROOT / "workflows" / "prompts_over_time.json").read_text("utf-8"), "prompts")
-    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
-    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
-    found = "app.graph.nodes.find(node => node.type === {!r})"
-    page.evaluate(f"void (window.told = {found.format('FramewrightPromptSchedule')})")
-    page.evaluate(f"{found.format('KSampler')}.widgets.find(one => one.name === 'steps').value = 1")
+    workflow = open_at(page, "prompts_over_time", "FramewrightPromptSchedule")
+    sampler = "app.graph.nodes.find(node => node.type === 'KSampler')"
+    page.evaluate(f"{sampler}.widgets.find(one => one.name === 'steps').value = 1")
     page.evaluate("app.queuePrompt(0)", await_promise=True)
     page.wait("told.widgets.some(one => String(one.value).endsWith(' frames'))")
-    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
     page.screenshot(tmp_path / "told.png")
     with Client(host_server.url) as client:  # until the host has nothing to do
         while client._json("GET", "/prompt")["exec_info"]["queue_remaining"]:

@@ -352,6 +352,32 @@ def test_parts_of_the_canvas_and_keys_beyond_the_video(editor: Callable[..., Edi
     assert list(read_keys(posed.text, 8)) == [0]
 
 
+def test_the_frame_at_hand_of_a_video_is_under_the_drawing(editor: Callable[..., Editor]) -> None:
+    posed = editor("demo_poses", "FramewrightPoses", "poses", 64)
+    posed.page.evaluate(
+        """(async () => {
+        const source = LiteGraph.createNode('EmptyImage');
+        app.graph.add(source);
+        source.connect(0, told, told.inputs.findIndex(one => one.name === 'image'));
+        told.imgs = ['#f00', '#00f'].map(colour => {
+            const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 64 });
+            const context = canvas.getContext('2d');
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 64, 64);
+            return Object.assign(new Image(), { src: canvas.toDataURL() });
+        });
+        await Promise.all(told.imgs.map(one => one.decode()));
+    })()""",
+        await_promise=True,
+    )
+    show = "document.querySelector('.framewright-drawing input[type=range]')"
+    for frame, colour in ((0, [255, 0, 0]), (1, [0, 0, 255])):
+        posed.page.evaluate(f"void ({show}.value = {frame}, {show}.dispatchEvent(new Event('input')))")
+        posed.settle()
+        pixel = f"[...{FIELD}.getContext('2d').getImageData({FIELD}.width / 2, 4, 1, 1).data.slice(0, 3)]"
+        assert posed.page.evaluate(pixel) == colour
+
+
 def test_nothing_goes_on_for_nodes_that_are_gone(editor: Callable[..., Editor]) -> None:
     page = editor("demo_strokes", "FramewrightStrokes", "strokes", 64).page
     page.evaluate("""void (() => {
