@@ -111,10 +111,12 @@ class _Call:
     ) -> None:
         self.layers: Any = unet.temporal if unet.params.temporal else {}
         self.options = options
-        self.frames = frame_count(x.shape[0], options) if self.layers else 1  # which alone need to know
+        self.frames = 1
+        if self.layers:  # which alone need to know
+            self.frames = frame_count(x.shape[0], options)
+            self._numbers = frames_in_call(x.shape[0], options)
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
-        self._numbers = frames_in_call(x.shape[0], options)
 
     def _kept(self, rows: Tensor) -> Tensor:
         """Of rows for each frame those of the frames that halvings have left."""
