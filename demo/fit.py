@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..errors import FramewrightError
+
 CHECKPOINT_SECONDS = 60
 STEP_SECONDS = 300  # no step takes longer to draw
 EMA = 0.998
@@ -86,42 +88,61 @@ def _as_it_is(drawn: Drawn) -> Drawn:
     return drawn
 
 
-def _learning_rate(step: int, run: Run, peak: float) -> float:
-    """Warmed up, then falling to 0; steps of more clips bear longer strides."""
+def _stride(step: int, run: Run) -> float:
+    """Of the peak learning rate: warmed up, then falling to 0; steps of more clips bear longer strides."""
     warm_up = min(1.0, (step + 1) / 200)
-    return min(2.0, run.scale**0.5) * peak * warm_up * 0.5 * (1 + math.cos(math.pi * step / run.steps))
+    return min(2.0, run.scale**0.5) * warm_up * 0.5 * (1 + math.cos(math.pi * step / run.steps))
+
+
+def _optimizers(
+    params: list[nn.Parameter], lr: float, muon: float | None
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """AdamW and its peak; with `muon` also Muon (Jordan et al. 2024) and its peak, for what is a matrix."""
+    if muon is None:
+        return [(torch.optim.AdamW(params, weight_decay=0.01, betas=(0.9, 0.99)), lr)]
+    if not hasattr(torch.optim, "Muon"):
+        raise FramewrightError(
+            f"torch: {torch.__version__} came; expected 2.9 or newer, whose Muon trains this model"
+        )
+    matrices, others = [p for p in params if p.ndim == 2], [p for p in params if p.ndim != 2]
+    orthogonal = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [*_optimizers(others, lr, None), (orthogonal, muon)]
 
 
 def fit(
-    run: Run, model: nn.Module, drawn: Callable[[Draw], Drawn], loss: Callable[[Drawn], Tensor], lr: float
-) -> dict:
+    run: Run, model: nn.Module, drawn: Callable[[Draw], Drawn], loss: Callable[[Drawn], Tensor], lr: float,
+    muon: float | None = None,
+) -> dict:  # fmt: skip
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
-    `drawn` makes what a step learns from, on the CPU; `loss` is made of that alone. A checkpoint in the run's
-    folder is taken up if it is of the same run, and kept for as long as the run is not done.
+    `drawn` makes what a step learns from, on the CPU; `loss` is made of that alone. `muon`: peak learning
+    rate of the matrices, where they are not to be trained as the rest. A checkpoint in the run's folder is
+    taken up if it is of the same run, and kept for as long as the run is not done.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     checkpoint, params = run.folder / f"{run.name}.pt", [p for p in model.parameters() if p.requires_grad]
     same = {"seed": run.seed, "steps": run.steps, "scale": run.scale}
-    optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=0.01, betas=(0.9, 0.99))
+    optimizers = _optimizers(params, lr, muon)
     average, state = [p.detach().clone() for p in params], {"step": 0, "losses": [], "seconds": 0.0}
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=run.device)
         if saved["run"] == same:
             model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
+            for (optimizer, _), kept in zip(optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
             average, state = saved["average"], saved["state"]
     first = state["step"]
     bar = tqdm(total=run.steps, initial=first, desc=run.name, smoothing=0.05)
     started, saved_at, running = time.monotonic() - state["seconds"], time.monotonic(), None
     for step, given in enumerate(_Steps(run, first, drawn).ahead(), first):
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, run, lr)
         value = loss(given)
-        optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
+        for optimizer, peak in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * _stride(step, run)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         decay = min(EMA, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
         value = value.detach()
@@ -134,7 +155,8 @@ def fit(
         if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step == run.steps - 1:
             saved_at = time.monotonic()
             state.update(step=step + 1, seconds=saved_at - started)
-            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            states = [optimizer.state_dict() for optimizer, _ in optimizers]
+            parts = {"model": model.state_dict(), "optimizers": states, "average": average}
             torch.save({**parts, "state": state, "run": same}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
     bar.close()

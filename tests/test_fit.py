@@ -8,6 +8,7 @@ import pytest
 import torch
 from framewright.demo import fit as fitting
 from framewright.demo.fit import Draw, Run, fit
+from framewright.errors import FramewrightError
 
 
 class Stopped(Exception):
@@ -15,8 +16,9 @@ class Stopped(Exception):
 
 
 def train(
-    folder: Path, stop_at: int | None = None, seed: int = 3, steps: int = 12, device: str = "cpu"
-) -> tuple[dict, dict]:
+    folder: Path, stop_at: int | None = None, seed: int = 3, steps: int = 12, device: str = "cpu",
+    muon: float | None = None,
+) -> tuple[dict, dict]:  # fmt: skip
     torch.manual_seed(seed)
     model, calls = torch.nn.Linear(4, 2), []
 
@@ -30,18 +32,36 @@ def train(
         x, noise = given
         return (model(x) - x[:, :2] + 0.1 * noise).pow(2).mean()
 
-    record = fit(Run("tiny", seed, steps, folder, device), model, drawn, loss, 1e-2)
+    record = fit(Run("tiny", seed, steps, folder, device), model, drawn, loss, 1e-2, muon)
     return model.state_dict(), {**record, "calls": len(calls)}
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("muon", [None, 0.1])
+def test_a_stopped_run_ends_as_one_that_was_not(
+    muon: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0)
-    whole, _ = train(tmp_path / "whole")
+    whole, _ = train(tmp_path / "whole", muon=muon)
     with pytest.raises(Stopped):
-        train(tmp_path / "cut", stop_at=7)
-    resumed, record = train(tmp_path / "cut")
+        train(tmp_path / "cut", stop_at=7, muon=muon)
+    resumed, record = train(tmp_path / "cut", muon=muon)
     assert record["calls"] == 5
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_muon_turns_the_step_of_a_matrix_alone(tmp_path: Path) -> None:
+    (by_adam, _), (by_muon, _) = train(tmp_path, steps=1), train(tmp_path / "muon", steps=1, muon=0.1)
+    assert torch.equal(by_adam["bias"], by_muon["bias"])
+    torch.manual_seed(3)
+    start = torch.nn.Linear(4, 2).weight.detach()
+    adam, muon = (torch.linalg.svdvals(after["weight"] - start) for after in (by_adam, by_muon))
+    assert muon[1] / muon[0] > 0.6 > adam[1] / adam[0]  # about as long in every direction
+
+
+def test_a_torch_without_muon_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(FramewrightError, match="torch: .* came; expected 2.9 or newer"):
+        train(tmp_path, muon=0.1)
 
 
 def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
