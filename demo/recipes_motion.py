@@ -204,13 +204,13 @@ def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     torch.manual_seed(run.seed)
     motion = MotionModel(MOTION).to(frozen.device)
     start_at_rest(motion)
-    return motion, _fit_asked(run, frozen, motion, _course, 1e-3, 4e-3)
+    return motion, _fit_asked(run, frozen, motion, _course, lr=1e-3, muon=4e-3)
 
 
 def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
     """The motion module further, on clips of all lengths: windows take long to learn to agree."""
     torch.manual_seed(run.seed)
-    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, 6e-4, 1e-3)
+    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, lr=6e-4, muon=1e-3)
 
 
 def _fit_asked(

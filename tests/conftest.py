@@ -10,4 +10,4 @@ package = types.ModuleType("framewright")
 package.__path__ = [str(ROOT)]
 sys.modules["framewright"] = package
 
-pytest_plugins = ["framewright.tests.hosts_fixture", "framewright.tests.page_fixture"]
+pytest_plugins = [f"framewright.tests.{name}_fixture" for name in ("hosts", "page", "editor")]

@@ -14,10 +14,10 @@ from framewright.embedded.nodes_files import NODES as FILE_NODES
 from framewright.embedded.nodes_video import NODES as VIDEO_NODES
 from framewright.embedded.registry import Registry
 from framewright.embedded.workflow import parse, to_prompt
+from framewright.tests.page_fixture import WORKFLOWS, open_at, shipped
 
-ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
-FIXTURES = sorted((ROOT / "tests" / "page" / "workflows").glob("*.json"))
+SHIPPED = sorted(WORKFLOWS.glob("*.json"))
+FIXTURES = sorted((Path(__file__).parent / "page" / "workflows").glob("*.json"))
 
 CORE = [*FILE_NODES, *VIDEO_NODES]
 
@@ -42,21 +42,11 @@ def test_page_sends_what_we_send(path: Path, host_server: Server, open_page: Cal
     assert [error for error in page.console_errors if "framewright" in error.lower()] == []
 
 
-def open_at(page: Any, name: str, kind: str) -> dict[str, Any]:
-    """A shipped workflow, its node of a kind in the middle of the page, where it is `told`."""
-    workflow = parse((ROOT / "workflows" / f"{name}.json").read_text("utf-8"), name)
-    page.evaluate(f"app.loadGraphData({json.dumps(workflow)})", await_promise=True)
-    page.evaluate("document.querySelector('[role=dialog] button[aria-label*=lose]')?.click()")
-    page.evaluate(f"void (window.told = app.graph.nodes.find(node => node.type === '{kind}'))")
-    page.evaluate("void (app.canvas.ds.scale = 1, app.canvas.centerOnNode(told))")
-    return workflow
-
-
 def test_a_node_shows_its_windows_as_they_are_set(
     host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
 ) -> None:
     page = open_page(host_server)
-    workflow = open_at(page, "long_video_windows", "FramewrightContextWindows")
+    open_at(page, workflow := shipped("long_video_windows"), "FramewrightContextWindows")
     page.evaluate("void (window.shown = () => document.querySelector('.framewright-timeline'))")
     picture = "shown()?.querySelector('img')"
     page.wait(f"{picture}?.naturalWidth > 0")
@@ -86,7 +76,7 @@ def test_what_a_node_tells_is_shown_on_it(
     host_server: Server, open_page: Callable[[Server], Any], tmp_path: Path
 ) -> None:
     page = open_page(host_server)
-    workflow = open_at(page, "prompts_over_time", "FramewrightPromptSchedule")
+    open_at(page, workflow := shipped("prompts_over_time"), "FramewrightPromptSchedule")
     sampler = "app.graph.nodes.find(node => node.type === 'KSampler')"
     page.evaluate(f"{sampler}.widgets.find(one => one.name === 'steps').value = 1")
     page.evaluate("app.queuePrompt(0)", await_promise=True)
