@@ -17,9 +17,9 @@ from .slots import frame_count
 
 ACROSS = "framewright_norm_across_frames"  # in transformer_options: kinds of norm, each with its Extent
 RESBLOCKS, TRANSFORMERS = "resblocks", "transformers"  # the first with the output
-_Frames = ContextVar[int]
-_frames: dict[str, _Frames] = {
-    kind: ContextVar(f"framewright_frames_in_{kind}", default=1) for kind in (RESBLOCKS, TRANSFORMERS)
+_Clips = ContextVar[int]  # in a call, whose frames halvings of time may leave fewer of; 0: frame by frame
+_clips: dict[str, _Clips] = {
+    kind: ContextVar(f"framewright_clips_in_{kind}", default=0) for kind in (RESBLOCKS, TRANSFORMERS)
 }
 _hooked: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
@@ -33,7 +33,7 @@ def add_norm_hooks(unet: nn.Module) -> None:
         unet.register_forward_hook(_leave, always_call=True),
     ]
     for kind, norm in _norms(unet):
-        told = _frames[kind]
+        told = _clips[kind]
         hooks += [
             norm.register_forward_pre_hook(partial(_join, told)),
             norm.register_forward_hook(partial(_part, told)),
@@ -61,22 +61,20 @@ def _enter(_: nn.Module, args: tuple, given: dict[str, Any]) -> None:
     options = given.get("transformer_options") or {}
     for kind, extent in options.get(ACROSS, ()):
         if extent.at_level(options):
-            _frames[kind].set(frame_count(args[0].shape[0], options))
+            batch = args[0].shape[0]
+            _clips[kind].set(batch // frame_count(batch, options))
 
 
 def _leave(*_: Any) -> None:
-    for told in _frames.values():
-        told.set(1)
+    for told in _clips.values():
+        told.set(0)
 
 
-def _join(told: _Frames, _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
-    """[B·F, C, h, w] to [B, C, F·h, w]."""
-    frames = told.get()
-    if frames == 1:
-        return None
-    return (args[0].unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3),)
+def _join(told: _Clips, _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    """[B·F, C, h, w] to [B, C, F, h, w]."""
+    clips = told.get()
+    return (args[0].unflatten(0, (clips, -1)).transpose(1, 2),) if clips else None
 
 
-def _part(told: _Frames, _: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor | None:
-    frames = told.get()
-    return None if frames == 1 else out.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+def _part(told: _Clips, _: nn.Module, __: Any, out: Tensor) -> Tensor | None:
+    return out.transpose(1, 2).flatten(0, 1) if told.get() else None

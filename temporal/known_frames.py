@@ -44,7 +44,7 @@ def known_in_call(options: dict[str, Any]) -> Known | None:
         )
     if held is None or (numbers := options.get(NUMBERS)) is None:
         return known
-    rows = torch.searchsorted(held, numbers.to(held))
+    rows = torch.searchsorted(held, numbers.to(held).contiguous())
     return Known(latents[rows], given[rows])
 
 

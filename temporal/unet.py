@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .blocks import Downsample, ResBlock, SpatialTransformer, Upsample, timestep_embedding
 from .builder import Builder, UNetParams
+from .known_frames import KNOWN, Known
 from .parts import Parts
 from .slots import FRAMES, NUMBERS, RES, frame_count, frames_in_call, run_layers
 from .space_time import TemporalDownsample, TemporalParams, TemporalSite, TemporalUpsample
@@ -82,22 +83,19 @@ class SpaceTimeUNet(nn.Module):
         transformer_options: dict[str, Any] | None = None,
         **_: Any,
     ) -> Tensor:
-        options, take = (
-            {**(transformer_options or {}), "original_shape": list(x.shape)},
-            _control_taker(control),
-        )
+        options = {**(transformer_options or {}), "original_shape": list(x.shape)}
         call = _Call(self, x, timesteps, context, options)
+        take = _control_taker(control, call.kept)
         h, skips, rates = x, [], []
         for number, block in enumerate(self.input_blocks):
-            h = take("input", call.run("input", number, block, h))
+            h = take("input", call.run("input", number, block, h), call.frames)
             for patch in options.get("patches", {}).get("input_block_patch", ()):
                 h = patch(h, options)
             skips.append(h)
             rates.append(call.frames)
-        h = take("middle", call.run("middle", 0, self.middle_block, h))
+        h = take("middle", call.run("middle", 0, self.middle_block, h), call.frames)
         for number, block in enumerate(self.output_blocks):
-            h = torch.cat([h, take("output", skips.pop())], dim=1)
-            rates.pop()
+            h = torch.cat([h, take("output", skips.pop(), rates.pop())], dim=1)
             size = skips[-1].shape[-2:] if skips else h.shape[-2:]
             h = call.run("output", number, block, h, size, rates[-1] if rates else call.frames)
         return self.out(h)
@@ -117,25 +115,29 @@ class _Call:
             self._numbers = frames_in_call(x.shape[0], options)
         emb = unet.time_embed(timestep_embedding(timesteps, unet.params.model_channels).to(x.dtype))
         self._full, self._told = self.frames, {self.frames: (emb, context)}
+        self._known: Known | None = options.get(KNOWN)
 
-    def _kept(self, rows: Tensor) -> Tensor:
-        """Of rows for each frame those of the frames that halvings have left."""
+    def kept(self, rows: Tensor, frames: int) -> Tensor:
+        """Of rows for each frame those of the frames that halvings have left, when `frames` a clip are."""
         step = 1
-        while -(-self._full // step) > self.frames:
+        while -(-self._full // step) > frames:
             step *= 2
-        return rows.unflatten(0, (-1, self._full))[:, ::step].flatten(0, 1)
+        return rows if step == 1 else rows.unflatten(0, (-1, self._full))[:, ::step].flatten(0, 1)
 
     def _tell_layers(self, h: Tensor) -> None:
         """What inserted layers and patterns are to know of the present frame rate."""
         self.options[FRAMES] = self.frames
         self.options["original_shape"] = [len(h), *self.options["original_shape"][1:]]
-        self.options[NUMBERS] = self._kept(self._numbers)
+        self.options[NUMBERS] = self.kept(self._numbers, self.frames)
+        if self._known is not None and self._known.numbers is None:  # the frames of this call
+            latents, given, _ = self._known
+            self.options[KNOWN] = Known(self.kept(latents, self.frames), self.kept(given, self.frames))
 
     def _conditions(self) -> tuple[Tensor, Tensor]:
         """Timestep embedding and context, a row for each frame at the present frame rate."""
         if self.frames not in self._told:
             emb, context = self._told[self._full]
-            self._told[self.frames] = self._kept(emb), self._kept(context)
+            self._told[self.frames] = self.kept(emb, self.frames), self.kept(context, self.frames)
         return self._told[self.frames]
 
     def run(self, kind: str, number: int, block: Any, h: Tensor, size: Size = (), wanted: int = 0) -> Tensor:
@@ -177,12 +179,17 @@ class _Call:
         return temporal.attend(h, out, self.frames)
 
 
-def _control_taker(control: dict[str, list[Tensor | None]] | None) -> Callable[[str, Tensor], Tensor]:
-    """Adds a ControlNet's residuals, each list taken from its end, as the host orders them."""
+def _control_taker(
+    control: dict[str, list[Tensor | None]] | None, kept: Callable[[Tensor, int], Tensor]
+) -> Callable[[str, Tensor, int], Tensor]:
+    """Adds a ControlNet's residuals, each list taken from its end, as the host orders them.
+
+    A ControlNet does not halve time: of its frames those are `kept` that the UNet has there.
+    """
     waiting = {place: list(residuals) for place, residuals in (control or {}).items()}
 
-    def take(place: str, h: Tensor) -> Tensor:
+    def take(place: str, h: Tensor, frames: int) -> Tensor:
         residual = waiting[place].pop() if waiting.get(place) else None
-        return h if residual is None else h + residual
+        return h if residual is None else h + kept(residual, frames)
 
     return take

@@ -1,5 +1,7 @@
 """AnimateDiff v1's and LVDM's norms over all frames, by hooks that rest where a call does not ask for it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from framewright.temporal.builder import UNetParams
@@ -12,6 +14,7 @@ from framewright.temporal.frame_norm import (
     remove_norm_hooks,
 )
 from framewright.temporal.slots import FRAMES
+from framewright.temporal.space_time import TemporalParams
 from framewright.temporal.unet import SpaceTimeUNet
 from torch import Tensor, nn
 
@@ -66,6 +69,18 @@ def test_norms_over_frames_only_where_asked(kinds: tuple[str, ...], unet: SpaceT
         remove_norm_hooks(unet)
         remove_norm_hooks(unet)
         assert torch.equal(run(unet, **{ACROSS: asked}), plain)
+
+
+def test_clips_of_one_batch_do_not_mix_where_time_is_halved() -> None:
+    torch.manual_seed(0)
+    halving = TemporalParams("none", resample_after=(0,))
+    unet = SpaceTimeUNet(replace(PARAMS, temporal=halving)).eval().requires_grad_(False)
+    add_norm_hooks(unet)
+    x, t, context = torch.randn(8, 4, 8, 8), torch.full((8,), 500), torch.zeros(8, 3, 8)
+    options = {FRAMES: 4, ACROSS: [(RESBLOCKS, EVERYWHERE), (TRANSFORMERS, EVERYWHERE)]}
+    both = unet(x, t, context, transformer_options=options)
+    first = unet(x[:4], t[:4], context[:4], transformer_options=options)
+    torch.testing.assert_close(both[:4], first, atol=1e-5, rtol=1e-4)
 
 
 def test_a_call_that_fails_leaves_nothing_behind(unet: SpaceTimeUNet) -> None:

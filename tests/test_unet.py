@@ -8,8 +8,9 @@ import torch
 from framewright.errors import FramewrightError
 from framewright.temporal.builder import UNetParams
 from framewright.temporal.extent import EVERYWHERE
+from framewright.temporal.known_frames import KNOWN, Known
 from framewright.temporal.parts import sdpa
-from framewright.temporal.patterns import PATTERNS
+from framewright.temporal.patterns import PATTERNS, Pattern
 from framewright.temporal.positions import POSITIONS
 from framewright.temporal.self_attention import self_attention_patch
 from framewright.temporal.slots import LAYERS, NUMBERS
@@ -134,6 +135,37 @@ def test_patterns_read_the_frames_that_halvings_leave() -> None:
         replaced = {"patches_replace": {"attn1": {("middle", 0): patch}}}
         out = unet(x, t, context, transformer_options={**told(), **replaced})
         assert torch.allclose(out, plain, atol=1e-5) == same
+
+
+@pytest.mark.parametrize("numbers", [None, torch.arange(9)])
+def test_known_frames_are_those_that_halvings_leave(numbers: torch.Tensor | None) -> None:
+    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
+    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
+    pattern = PATTERNS["known frames"]
+
+    def run(pattern: Pattern, **more: Known) -> torch.Tensor:
+        patch = self_attention_patch(pattern, sdpa, EVERYWHERE, None)
+        replaced = {"patches_replace": {"attn1": {("middle", 0): patch}}}
+        return unet(x, t, context, transformer_options={**told(), **replaced, **more})
+
+    known = Known(torch.zeros(9, 4, 8, 6), torch.zeros(9).index_fill(0, torch.tensor([4, 7]), 1), numbers)
+    assert torch.equal(run(pattern, **{KNOWN: known}), run(replace(pattern, keys=(1,))))
+    assert not torch.equal(run(pattern, **{KNOWN: known}), run(pattern))
+
+
+def test_control_acts_on_the_frames_that_halvings_leave() -> None:
+    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
+    unet, given = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
+    seen: list[torch.Tensor] = []
+    unet.output_blocks[0][0].register_forward_pre_hook(lambda _, h: seen.append(h[0]))
+    rows = torch.arange(18.0).view(-1, 1, 1, 1)
+    for control in ({}, {"middle": [rows], "output": [10 * rows]}):
+        unet(*given, control=control, transformer_options=told())
+    before, after = seen
+    middle, skip = (after - before).mean((2, 3)).split(32, dim=1)
+    kept = torch.tensor([0.0, 4, 8, 9, 13, 17])[:, None]
+    torch.testing.assert_close(middle, kept.expand(-1, 32))
+    torch.testing.assert_close(skip, 10 * kept.expand(-1, 32))
 
 
 def test_conditions_of_one_batch_do_not_mix() -> None:
