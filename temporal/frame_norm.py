@@ -17,7 +17,7 @@ from .slots import frame_count
 
 ACROSS = "framewright_norm_across_frames"  # in transformer_options: kinds of norm, each with its Extent
 RESBLOCKS, TRANSFORMERS = "resblocks", "transformers"  # the first with the output
-_Clips = ContextVar[int]  # in a call, whose frames halvings of time may leave fewer of; 0: frame by frame
+_Clips = ContextVar[int]  # in a call, however few of their frames halvings of time leave; 0: frame by frame
 _clips: dict[str, _Clips] = {
     kind: ContextVar(f"framewright_clips_in_{kind}", default=0) for kind in (RESBLOCKS, TRANSFORMERS)
 }

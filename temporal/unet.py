@@ -130,8 +130,7 @@ class _Call:
         self.options["original_shape"] = [len(h), *self.options["original_shape"][1:]]
         self.options[NUMBERS] = self.kept(self._numbers, self.frames)
         if self._known is not None and self._known.numbers is None:  # the frames of this call
-            latents, given, _ = self._known
-            self.options[KNOWN] = Known(self.kept(latents, self.frames), self.kept(given, self.frames))
+            self.options[KNOWN] = Known(*(self.kept(rows, self.frames) for rows in self._known[:2]))
 
     def _conditions(self) -> tuple[Tensor, Tensor]:
         """Timestep embedding and context, a row for each frame at the present frame rate."""

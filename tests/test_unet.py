@@ -21,6 +21,7 @@ TINY = UNetParams(
     model_channels=16, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(1,), context_dim=8,
     head_channels=8, norm_groups=4,
 )  # fmt: skip
+DEEPER = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
 FRAMES = 5
 
 
@@ -97,6 +98,15 @@ def test_temporal_resampling_keeps_a_still_clip_and_its_frame_count(frames: int)
         torch.testing.assert_close(out, build(None, params)(x, t, context), atol=1e-5, rtol=1e-5)
 
 
+def halved_twice() -> SpaceTimeUNet:
+    return build(TemporalParams("none", resample_after=(0, 1)), DEEPER)
+
+
+def in_the_middle(pattern: Pattern) -> dict:
+    patch = self_attention_patch(pattern, sdpa, EVERYWHERE, None)
+    return {**told(), "patches_replace": {"attn1": {("middle", 0): patch}}}
+
+
 def test_temporal_resampling_halves_the_work_below_it() -> None:
     seen: list[int] = []
     unet, (x, t, context) = build(TemporalParams("none", resample_after=(0,))), inputs(8, 1)
@@ -107,8 +117,8 @@ def test_temporal_resampling_halves_the_work_below_it() -> None:
 
 @pytest.mark.parametrize("first", [None, 20])
 def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number(first: int | None) -> None:
-    params, frames = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2)), 9
-    unet, (x, t, _) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(frames)
+    frames = 9
+    unet, (x, t, _) = halved_twice(), inputs(frames)
     rows = torch.arange(2.0 * frames).view(-1, 1, 1).expand(-1, 3, 8)
     seen: list[list[int]] = []
     numbers: dict[int, list[int]] = {}
@@ -127,35 +137,25 @@ def test_each_frame_that_halvings_leave_keeps_its_prompt_and_number(first: int |
 
 
 def test_patterns_read_the_frames_that_halvings_leave() -> None:
-    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
-    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
-    plain = unet(x, t, context, transformer_options=told())
+    unet, given = halved_twice(), inputs(9)
+    plain = unet(*given, transformer_options=told())
     for name, same in (("spatial", True), ("full", False)):
-        patch = self_attention_patch(PATTERNS[name], sdpa, EVERYWHERE, None)
-        replaced = {"patches_replace": {"attn1": {("middle", 0): patch}}}
-        out = unet(x, t, context, transformer_options={**told(), **replaced})
+        out = unet(*given, transformer_options=in_the_middle(PATTERNS[name]))
         assert torch.allclose(out, plain, atol=1e-5) == same
 
 
 @pytest.mark.parametrize("numbers", [None, torch.arange(9)])
 def test_known_frames_are_those_that_halvings_leave(numbers: torch.Tensor | None) -> None:
-    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
-    unet, (x, t, context) = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
-    pattern = PATTERNS["known frames"]
-
-    def run(pattern: Pattern, **more: Known) -> torch.Tensor:
-        patch = self_attention_patch(pattern, sdpa, EVERYWHERE, None)
-        replaced = {"patches_replace": {"attn1": {("middle", 0): patch}}}
-        return unet(x, t, context, transformer_options={**told(), **replaced, **more})
-
+    unet, given, pattern = halved_twice(), inputs(9), PATTERNS["known frames"]
     known = Known(torch.zeros(9, 4, 8, 6), torch.zeros(9).index_fill(0, torch.tensor([4, 7]), 1), numbers)
-    assert torch.equal(run(pattern, **{KNOWN: known}), run(replace(pattern, keys=(1,))))
-    assert not torch.equal(run(pattern, **{KNOWN: known}), run(pattern))
+    out = unet(*given, transformer_options={**in_the_middle(pattern), KNOWN: known})
+    expected = unet(*given, transformer_options=in_the_middle(replace(pattern, keys=(1,))))
+    assert torch.equal(out, expected)
+    assert not torch.equal(out, unet(*given, transformer_options=in_the_middle(pattern)))
 
 
 def test_control_acts_on_the_frames_that_halvings_leave() -> None:
-    params = replace(TINY, channel_mult=(1, 2, 2), attention_levels=(1, 2))
-    unet, given = build(TemporalParams("none", resample_after=(0, 1)), params), inputs(9)
+    unet, given = halved_twice(), inputs(9)
     seen: list[torch.Tensor] = []
     unet.output_blocks[0][0].register_forward_pre_hook(lambda _, h: seen.append(h[0]))
     rows = torch.arange(18.0).view(-1, 1, 1, 1)
