@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -128,7 +129,10 @@ class Client:
         ]
 
     def download(self, file: OutputFile, folder: Path) -> Path:
-        """The file's path under `folder`, its subfolder kept, once its bytes are there."""
+        """The file's path under `folder`, its subfolder kept, once its bytes are there.
+
+        A file of that name stays: the new one then gets a number.
+        """
         target = (folder / file.subfolder / file.filename).resolve()
         if not target.is_relative_to(folder.resolve()):
             raise FramewrightError(f"node {file.node} names the file {target}, which lies outside {folder}")
@@ -137,8 +141,10 @@ class Client:
         if status != 200:
             raise FramewrightError(f"{self.url} has no {file.filename} of node {file.node}: status {status}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        return target
+        named = (target.with_stem(f"{target.stem} ({number})") for number in count(1))
+        free = next(one for one in chain([target], named) if not one.exists())
+        free.write_bytes(data)
+        return free
 
     def upload(self, path: Path) -> str:
         """The name under which the server's input folder now has this file, as loader nodes take it.

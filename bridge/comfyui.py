@@ -148,9 +148,13 @@ class ComfyHost:
 
 
 def _listed(folders: Sequence[str]) -> dict[str, Path]:
-    """The files of model folders by name, the first folder's where two have the same."""
+    """The files of model folders by name, the first folder's where two have the same.
+
+    Without links to where nothing is, such as a drive that is not there now.
+    """
     found: dict[str, Path] = {}
     for folder in folders:
         for name in folder_paths.get_filename_list(folder):
-            found.setdefault(name, Path(folder_paths.get_full_path_or_raise(folder, name)))
+            if (path := folder_paths.get_full_path(folder, name)) is not None:
+                found.setdefault(name, Path(path))
     return found

@@ -198,7 +198,8 @@ class WindowControl:
     def _by_frame(
         self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, options: dict[str, Any]
     ) -> Residuals | None:
-        key = (*options["uuids"], *x_noisy.shape[1:])
+        # Beside a prompt for an area the host's negative prompt has its uuid too.
+        key = (*options["cond_or_uncond"], *options["uuids"], *x_noisy.shape[1:])
         held = self._held.setdefault(key, _Held(Counter(self._uses)))
         new = [frame for frame in dict.fromkeys(self.frames) if frame not in held.frames]
         if new:

@@ -68,7 +68,18 @@ class ComfyModel:
 
     @property
     def _unet(self) -> Any:
-        return self.model.get_model_object("diffusion_model")
+        unet = self.model.get_model_object("diffusion_model")
+        if not hasattr(unet, "input_blocks"):
+            raise FramewrightError(
+                f"model: one with a {type(unet).__name__} came, expected one with a latent-diffusion UNet, "
+                "such as SD 1.5 or SDXL"
+            )
+        if any(hasattr(module, "time_stack") for module in unet.modules()):
+            raise FramewrightError(
+                "model: Stable Video Diffusion or another with layers over frames of its own came, expected "
+                "an image model"
+            )
+        return unet
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -136,6 +147,7 @@ class ComfyModel:
             self.model.set_model_attn1_replace(patch, *site)
 
     def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
+        self.sites()  # which raises where there are none
         reference = Reference(self.latent_in(latents), noise, extent, attention)
         number = len(self.model.wrappers.get(WrappersMP.APPLY_MODEL, {}))
         if unet is not None:
@@ -191,12 +203,19 @@ def _referring(reference: Reference, unet: Any) -> Callable[..., Tensor]:
         transformer_options: dict[str, Any] | None = None,
         **more: Any,
     ) -> Tensor:
+        main = executor.class_obj
+        if unet is not None and unet.model is main and unet.patches_uuid != main.current_patcher.patches_uuid:
+            raise FramewrightError(
+                "reference_model: the checkpoint of model came with other LoRAs, and the two would share "
+                "their weights; expected another checkpoint, or the same LoRAs"
+            )
+
         def alone(row: int, options: dict[str, Any]) -> None:
             def one(value: Any) -> Any:
                 ours = isinstance(value, Tensor) and value.ndim and len(value) == len(x)
                 return value[row : row + 1] if ours else value
 
-            base = executor.class_obj if unet is None else unet.model
+            base = main if unet is None else unet.model
             schedule, call = base.model_sampling, executor if unet is None else base.apply_model
             level = one(sigma) if unet is None else schedule.sigma_min.to(sigma).reshape(1)
             latents, noise = reference.latents.to(x), reference.noise.to(x)

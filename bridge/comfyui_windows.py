@@ -100,6 +100,11 @@ class WindowHandler(ContextHandlerABC):
                 raise FramewrightError(
                     "model: one that several GPUs share came, expected one of a single GPU for Frame Chunks"
                 )
+            if any(_hooks_at(cond, level) > 1 for cond in conds):
+                raise FramewrightError(
+                    "conditioning: prompts with other hooks came side by side, which change weights while "
+                    "Frame Chunks wait for one another; expected the same hooks for all, or no Frame Chunks"
+                )
             every = numbers_in_video(torch.arange(len(x_in), device=x_in.device), options)
 
             def chunk(place: int, x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
@@ -166,6 +171,17 @@ def at_once(
     handler, (frames, *size) = (model_options or {}).get("context_handler"), noise_shape
     most = handler.most(frames) if isinstance(handler, WindowHandler) else frames
     return executor(model, [most, *size], conds, model_options=model_options, **more)
+
+
+def _hooks_at(cond: list[dict[str, Any]] | None, level: float) -> int:
+    """How many groups of hooks, none being one too, the prompts of a condition have at this noise level."""
+    return len(
+        {
+            id(one.get("hooks"))
+            for one in cond or ()
+            if one.get("timestep_end", level) <= level <= one.get("timestep_start", level)
+        }
+    )
 
 
 def _level(timestep: Tensor) -> float:

@@ -14,9 +14,10 @@ from .client import Client
 from .hosts import free_port
 
 START_SECONDS = 300
-# options that no two servers share, or that only one with users needs; each worker is given a GPU of its own
-_OWN = {"--port", "--database-url", "--listen", "--tls-keyfile", "--tls-certfile", "--auto-launch",
-        "--cuda-device", "--default-device"}  # fmt: skip
+# options that no two servers share (each empties its folder of temporary files), or that only one with users
+# needs; each worker is given a GPU of its own
+_OWN = {"--port", "--database-url", "--temp-directory", "--listen", "--tls-keyfile", "--tls-certfile",
+        "--auto-launch", "--cuda-device", "--default-device"}  # fmt: skip
 
 
 def start_worker(
@@ -26,16 +27,15 @@ def start_worker(
 
     It ends where the graph does, which is only where that fails: a worker goes on until it is killed.
     """
-    port, main = free_port(), Path(arguments[0])
-    command = [sys.executable, str(main), *_others(arguments[1:])]
-    command += ["--port", str(port), "--disable-auto-launch"]
+    port = free_port()
+    command = [sys.executable, arguments[0], *_others(arguments[1:])]
+    command += ["--port", str(port), "--disable-auto-launch", "--temp-directory", str(folder)]
     command += ["--database-url", f"sqlite:///{folder / 'comfyui.db'}"]
     log = folder / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
-            command, cwd=main.parent, env=environment, stdin=subprocess.DEVNULL, stdout=said,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+        )
     deadline = time.monotonic() + START_SECONDS
     client = Client(f"http://127.0.0.1:{port}", timeout=10.0)
     while process.poll() is None and time.monotonic() < deadline:

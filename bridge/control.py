@@ -34,8 +34,19 @@ class Strengths:
         if self.frames is None and self.mask is None and not self.steps and not self.layers:
             return None
         each = None if self.frames is None else fit_frames(torch.tensor(self.frames), frames, "hold")
-        mask = None if self.mask is None else fit_frames(_stacked(self.mask), frames, fit)
+        mask = None if self.mask is None else _stacked(self.mask)
+        if mask is not None and len(mask) > 1:
+            mask = fit_frames(mask, frames, fit)
         return ControlWeights(each, mask, self.layers or {}, tuple(self.steps))
+
+    def count(self, maps: int) -> int:
+        """The frames of a video of which only its maps are known; raises where these do not tell."""
+        masks = 1 if self.mask is None else len(_stacked(self.mask))
+        if maps == masks == 1 and self.frames is not None:
+            raise FramewrightError(
+                "frames: 0 came beside one map and frame_strength, expected the video's number of frames"
+            )
+        return masks if maps == 1 else maps
 
     def only_at(self, at: Sequence[int], frames: int) -> "Strengths":
         """Nothing in all frames but these."""
@@ -82,7 +93,7 @@ def control_video(
         shown = _checked(at, len(image), frames)
     elif sparse:
         shown = _spread(len(image), frames)
-    frames = frames or (max(shown) + 1 if shown else len(image))
+    frames = frames or (max(shown) + 1 if shown else strengths.count(len(image)))
     if shown and not sparse:
         image = image[[shown.index(frame) if frame in shown else 0 for frame in range(frames)]]
         strengths, shown = strengths.only_at(shown, frames), ()

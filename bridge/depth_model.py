@@ -1,6 +1,7 @@
 """Depth models that artists have, in the folders that `transformers` writes."""
 
 import importlib
+import math
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import FramewrightError
 
-_METRIC = {"zoedepth", "glpn", "depth_pro"}  # which say metres
+_METRIC = {"zoedepth", "glpn"}  # which say metres
 
 
 class _Network(nn.Module):
@@ -43,9 +44,10 @@ class DepthModel:
             raise FramewrightError(
                 f"name: {folder.name} cannot be read as a depth model of transformers: {reason}"
             ) from error
-        self.net = _Network(net.eval().requires_grad_(False))
+        self.net = _Network(net.float().eval().requires_grad_(False))
         says = getattr(net.config, "depth_estimation_type", "relative")
         self._metres = net.config.model_type in _METRIC or says == "metric"
+        self._padded = net.config.model_type == "zoedepth" and self._prepare.do_pad
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor, device: torch.device) -> Tensor:
@@ -54,4 +56,13 @@ class DepthModel:
         given = self._prepare(images=shown, return_tensors="pt")["pixel_values"]
         depth = self.net(given.to(device)).float().cpu()
         near = 1 / depth.clamp(min=1e-3) if self._metres else depth
-        return F.interpolate(near[:, None], pictures.shape[1:3], mode="bicubic").squeeze(1)
+        height, width = pictures.shape[1:3]
+        down, right = (_padding(height), _padding(width)) if self._padded else (0, 0)
+        shown_size = (height + 2 * down, width + 2 * right)
+        near = F.interpolate(near[:, None], shown_size, mode="bicubic").squeeze(1)
+        return near[:, down : down + height, right : right + width]
+
+
+def _padding(side: int) -> int:
+    """The pixels that ZoeDepth's own preparing adds at each end of a side (Bhat et al. 2023)."""
+    return int(3 * math.sqrt(side / 2))

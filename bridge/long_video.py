@@ -131,13 +131,13 @@ class LongVideo:
         yield from self.guider.settings()
 
     def probe(self) -> list[float]:
-        """A few numbers of what the model first makes of the first segment."""
-        frames = self.plan.segments[0].frames
-        index = list(frames)
-        first = self._sample(
-            Job((0,), frames, self.latents[index], self.given[index]), self._sigmas[:2], lambda *_: None
-        )
-        return _means(first)
+        """A few numbers of the model's first prediction for the first segment that has a frame to make."""
+        segments, heard = [list(one.frames) for one in self.plan.segments], list[Tensor]()
+        number = next((n for n, index in enumerate(segments) if not self.given[index].all()), 0)
+        index = segments[number]
+        job = Job((number,), tuple(index), self.latents[index], self.given[index])
+        made = self._sample(job, self._sigmas[:2], lambda step, x0, x, steps: heard.append(x0))
+        return _means(heard[0] if heard else made)
 
 
 def upstream(prompt: dict[str, Any] | None, key: str | None) -> str:

@@ -10,6 +10,7 @@ from ..controls.depth import blurred, coloured, ranged
 from ..controls.edges import FRAMES_AT_ONCE, edges
 from ..controls.pose import write_poses
 from ..controls.pose_detector import PoseDetector
+from ..controls.pose_motion import followed
 from .depth_model import DepthModel
 from .flow import counted
 from .host import host
@@ -39,10 +40,10 @@ def refined_depth(image: Tensor, over: str, invert: bool, blur: int, colours: st
 
 
 def detected_poses(image: Tensor, people: Path | None, pose: Path, sure: float) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT of the people in IMAGE [F, H, W, 3]."""
+    """POSE_KEYPOINT of the people in IMAGE [F, H, W, 3], everyone at one place of the lists."""
     detector = PoseDetector(people, pose, sure)
     found = (detector(frames_of(frame[None])[0]) for frame in image)
-    return write_poses(list(counted(found, len(image))))
+    return write_poses(followed(list(counted(found, len(image)))))
 
 
 def grey(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from ..errors import FramewrightError
 from ..temporal.camera import CameraInput, load_camera
 from ..temporal.camera_path import CameraPath
-from ..temporal.checkpoint import MotionFile, describe, fill, load_motion
+from ..temporal.checkpoint import FAMILY, MotionFile, describe, fill, load_motion
 from ..temporal.extent import Extent
 from ..temporal.families import base_of
 from ..temporal.frame_norm import RESBLOCKS, TRANSFORMERS
@@ -27,11 +27,16 @@ from .host import during, host
 
 AS_TRAINED = MotionSettings()
 NORMS = ("as trained", "frame by frame", "across frames")
-# Families that were trained with the last, and which of the image model's norms that went for.
+# Families that were trained with the last, as their released code has it, and which of the image model's
+# norms that went for.
 NORMED_ACROSS = {
     "AnimateDiff v1": (RESBLOCKS,),
+    "FollowYourPose": (RESBLOCKS,),
+    "HotshotXL": (RESBLOCKS,),
     "LVDM": (RESBLOCKS, TRANSFORMERS),
     "LVDM, unconditional": (RESBLOCKS,),
+    "PIA": (RESBLOCKS,),
+    "Tune-A-Video": (RESBLOCKS,),
 }
 
 
@@ -75,11 +80,9 @@ def build_layers(model: Any, params: NewLayerParams) -> Motion:
 def save_layers(motion: Motion, prefix: str) -> Path:
     """Write a motion module's weights to the next free file of the prefix in the output folder."""
     path = host().save_path(prefix)
-    tensors = {key: value.cpu().contiguous() for key, value in motion.model.state_dict().items()}
-    layers = (
-        motion.model.metadata() if isinstance(motion.model, NewLayers) else {"family": motion.file.family}
-    )
-    save_file(tensors, path, {"format": "pt", **layers})
+    tensors = {key: value.cpu().contiguous() for key, value in motion.file.tensors().items()}
+    own = motion.model.metadata() if isinstance(motion.model, NewLayers) else {FAMILY: motion.file.family}
+    save_file(tensors, path, {"format": "pt", **own})
     return path
 
 
@@ -120,13 +123,18 @@ def apply_motion(
     """A clone of MODEL with the motion module's layers; raises where they do not fit.
 
     `steps` are the parts (0..1) of the sampler's way between which they act. `norms`: how the image model's
-    norms take the frames; AnimateDiff v1 was trained with them across frames.
+    norms take the frames; AnimateDiff v1, say, was trained with them across frames.
     """
     handle = host().handle(model).clone()
     sites = handle.sites()
     if any(sites.get(site) != channels for site, channels in motion.model.channels.items()):
         raise FramewrightError(
             f"motion: {motion.name} is for {motion.file.base}, the model that came is {base_of(sites)}"
+        )
+    if settings.pattern is not None and settings.pattern.reads_known:
+        raise FramewrightError(
+            "pattern: one came that reads the frames that a long video knows, which a motion module is given "
+            "otherwise; expected it at Apply Attention Pattern"
         )
     settings = during(settings, steps, handle)
     paced = motion.file.known_conv is not None

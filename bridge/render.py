@@ -16,8 +16,8 @@ from .hosts import find_hosts, serve
 def render(
     workflow: Path, assignments: Sequence[str], inputs: Path, out: Path, server: str | None = None
 ) -> tuple[str, list[Path]]:
-    """Run a workflow; returns the host's name and the files made, fetched into `out`."""
-    page = load(workflow)
+    """Run a workflow; returns the host's name and the files made, in `out`."""
+    page, started = load(workflow), server is None
     with ExitStack() as stack:
         if server is None:
             hosts = find_hosts()
@@ -25,7 +25,8 @@ def render(
                 raise FramewrightError(
                     "host: no ComfyUI found; set COMFYUI_PATH to a checkout, or name a --server"
                 )
-            server = stack.enter_context(serve(hosts[0])).url
+            there = ["--output-directory", str(out.resolve())]
+            server = stack.enter_context(serve(hosts[0], extra_args=there)).url
         client = stack.enter_context(Client(server))
         info = client.object_info()
         prompt = set_inputs(to_prompt(page, info), list(assignments), info)
@@ -33,11 +34,14 @@ def render(
         version = client.system_stats()["system"].get("comfyui_version", "of unknown version")
         history = _follow(client, client.queue(prompt, page), prompt)
         files = [file for file in client.outputs(history) if file.type == "output"]
-        return f"ComfyUI {version} at {server}", [client.download(file, out) for file in files]
+        made = [
+            out / file.subfolder / file.filename if started else client.download(file, out) for file in files
+        ]
+        return f"ComfyUI {version} at {server}", made
 
 
 def _upload(client: Client, prompt: dict[str, Any], info: dict[str, Any], inputs: Path) -> None:
-    """Send the files that loaders name, where they are in the folder of inputs."""
+    """Send the files that loaders name, where they are in the folder of inputs, by the names they get."""
     for node in prompt.values():
         declared = info.get(node["class_type"], {}).get("input", {})  # what it lacks the server says itself
         for name, spec in {**declared.get("required", {}), **declared.get("optional", {})}.items():
@@ -46,7 +50,7 @@ def _upload(client: Client, prompt: dict[str, Any], info: dict[str, Any], inputs
             )
             value = node["inputs"].get(name)
             if loads and isinstance(value, str) and (inputs / value).is_file():
-                client.upload(inputs / value)
+                node["inputs"][name] = client.upload(inputs / value)
 
 
 def _follow(client: Client, prompt_id: str, prompt: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ ends prove a key for.
 import os
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,8 +65,16 @@ def serve(video: Video) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+    if sys.platform == "win32":  # the parent of a virtual environment's python is a launcher
+        import _winapi
+
+        with suppress(OSError):  # which has ended already
+            _winapi.WaitForSingleObject(
+                _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, parent), _winapi.INFINITE
+            )
+    else:
+        while os.getppid() == parent:
+            time.sleep(1)
     os._exit(1)
 
 

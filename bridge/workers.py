@@ -10,9 +10,10 @@ from ..errors import FramewrightError
 from .host import Start, host
 from .long_video import MakePool
 from .worker_pool import Open, Pool
-from .worker_process import WorkerProcess
+from .worker_process import WorkerProcess, serving
 
 BACKENDS = ("processes", "Ray cluster")
+_END = "framewright_end"  # the node of a worker's graph that asks for what it is to serve
 
 
 def pool_of(backend: str, count: int, prompt: Mapping[str, Any], key: str) -> MakePool:
@@ -34,7 +35,12 @@ def graph_to(prompt: Mapping[str, Any], key: str) -> dict[str, Any]:
         if (one := ahead.pop()) not in needed:
             needed[one] = prompt[one]
             ahead += [value[0] for value in prompt[one]["inputs"].values() if isinstance(value, list)]
-    return {**needed, "framewright_end": {"class_type": "PreviewAny", "inputs": {"source": [key, 0]}}}
+    return {**needed, _END: {"class_type": "PreviewAny", "inputs": {"source": [key, 0]}}}
+
+
+def serves(prompt: Mapping[str, Any], key: str) -> bool:
+    """Whether this process is a worker for that node of its prompt."""
+    return serving() and prompt[_END]["inputs"]["source"][0] == key
 
 
 def _processes(start: Start, count: int) -> Open:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import FramewrightError
-from .pose import BONES, PARTS, Person, PoseFrame
+from .pose import BONES, MOST_PEOPLE, PARTS, Person, PoseFrame
 
 NECK, HIPS = 1, (8, 11)
+_NEAR = 0.5  # of a body's extent: joints that are farther from where they were are another person's
 Tracks = dict[str, np.ndarray]  # keypoints [F, K, 3] over time of each part of one person
 
 
@@ -55,19 +56,59 @@ def smoothed(frames: Sequence[PoseFrame], sigma: float) -> list[PoseFrame]:
     return _each(frames, lambda points: _averaged(points, sigma)) if sigma > 0 else list(frames)
 
 
-def give_to(frames: Sequence[PoseFrame], body: Person) -> list[PoseFrame]:
+def followed(frames: Sequence[PoseFrame]) -> list[PoseFrame]:
+    """Frames of a detector, which lists people anew in each, with everyone at one place of the lists.
+
+    It is the place of whoever was nearest when last seen, and not too far; where others come after, a person
+    who is missing is there without joints.
+    """
+    last: dict[int, tuple[int, Person]] = {}  # at each place of the lists, when someone was seen, and who
+    after = []
+    for number, frame in enumerate(frames):
+        apart = sorted(
+            (_apart(one, earlier), place, at)
+            for place, one in enumerate(frame.people)
+            for at, (_, earlier) in last.items()
+        )
+        places: dict[int, int] = {}  # in the frame, by that in the lists
+        for distance, place, at in apart:
+            if distance < _NEAR and at not in places and place not in places.values():
+                places[at] = place
+        for place in sorted(set(range(len(frame.people))) - set(places.values())):
+            free = last.keys() - places.keys()
+            at = len(last) if len(last) < MOST_PEOPLE else min(free, key=lambda one: last[one][0])
+            places[at], last[at] = place, (number, frame.people[place])
+        for at, place in places.items():
+            last[at] = number, frame.people[place]
+        people = [one if at in places else one.changed(np.zeros_like) for at, (_, one) in last.items()]
+        after.append(replace(frame, people=_listed(people)))
+    return after
+
+
+def _apart(one: Person, other: Person) -> float:
+    """The mean distance of the joints that both show, as a part of the other's extent."""
+    seen = other.body[:, 2] > 0
+    both = seen & (one.body[:, 2] > 0)
+    if not both.any():
+        return np.inf
+    extent = np.hypot(*np.ptp(other.body[seen, :2], axis=0))
+    return float(np.hypot(*(one.body[both, :2] - other.body[both, :2]).T).mean() / max(extent, 1.0))
+
+
+def give_to(frames: Sequence[PoseFrame], body: PoseFrame) -> list[PoseFrame]:
     """The motion of every person on a body of other proportions, which begins where that body stands.
 
-    Each bone keeps its direction and takes the other body's length; the way that the neck goes is longer or
-    shorter as the torso is. Hands and face keep their size and go along. Raises where either body lacks its
-    neck or both hips.
+    That is the first person of `body`, whose canvas the frames get. Each bone keeps its direction and takes
+    the other body's length; the way that the neck goes is longer or shorter as the torso is. Hands and face
+    keep their size and go along. Raises where either body lacks its neck or both hips.
     """
-    return _changed(frames, lambda person: _given(person, body))
+    changed = _changed(frames, lambda person: _given(person, body.people[0]))
+    return [replace(one, width=body.width, height=body.height) for one in changed]
 
 
-def first_body(frames: Sequence[PoseFrame]) -> Person:
-    """The first person of the first frame that has any; raises where there is none."""
-    found = next((frame.people[0] for frame in frames if frame.people), None)
+def first_with_people(frames: Sequence[PoseFrame]) -> PoseFrame:
+    """The first frame that has anyone; raises where there is none."""
+    found = next((frame for frame in frames if frame.people), None)
     if found is None:
         raise FramewrightError("body: poses without a person came, expected one")
     return found
@@ -149,14 +190,22 @@ def _each(frames: Sequence[PoseFrame], change: Callable[[np.ndarray], np.ndarray
 
 def _changed(frames: Sequence[PoseFrame], change: Callable[[Tracks], Tracks]) -> list[PoseFrame]:
     """Frames after `change` of every person over time."""
-    people: list[list[Person | None]] = []
+    people: list[list[Person]] = []
     for number in range(max((len(frame.people) for frame in frames), default=0)):
         changed = change(_tracks([f.people[number] if number < len(f.people) else None for f in frames]))
         people.append([_person(changed, at) for at in range(len(frames))])
     return [
-        replace(frame, people=tuple(one for track in people if (one := track[at]) is not None))
-        for at, frame in enumerate(frames)
+        replace(frame, people=_listed([track[at] for track in people])) for at, frame in enumerate(frames)
     ]
+
+
+def _listed(people: list[Person]) -> tuple[Person, ...]:
+    """People without those at the end of whom nothing was found; others keep their places."""
+    while people and not any(
+        (points[:, 2] > 0).any() for points in vars(people[-1]).values() if points is not None
+    ):
+        people.pop()
+    return tuple(people)
 
 
 def _tracks(people: Sequence[Person | None]) -> Tracks:
@@ -171,8 +220,8 @@ def _tracks(people: Sequence[Person | None]) -> Tracks:
     return tracks
 
 
-def _person(tracks: Tracks, at: int) -> Person | None:
-    """In one frame; None where nothing of it was found."""
+def _person(tracks: Tracks, at: int) -> Person:
+    """In one frame, with the parts of which something was found."""
     parts = {part: points[at].astype(np.float32) for part, points in tracks.items()}
-    found = {part: points for part, points in parts.items() if (points[:, 2] > 0).any()}
-    return Person(**{"body": parts["body"], **found}) if found else None
+    found = {part: points for part, points in parts.items() if part == "body" or (points[:, 2] > 0).any()}
+    return Person(**found)

@@ -18,8 +18,9 @@ Layer = str | tuple[str, int]  # "input", "middle", or one block of these
 class ControlWeights:
     """What residuals are multiplied by, beside the strength of the ControlNet.
 
-    frames [F]; mask [F, H, W] in 0..1, of any size; `layers`: those of the ControlNet's blocks, which are the
-    UNet's input blocks and its middle; `steps`: (part of sampling 0..1, value), straight lines between.
+    frames [F]; mask [F, H, W] in 0..1, of any size, or [1, H, W] for every frame; `layers`: those of the
+    ControlNet's blocks, which are the UNet's input blocks and its middle; `steps`: (part of sampling 0..1,
+    value), straight lines between.
     """
 
     frames: Tensor | None = None
@@ -34,14 +35,8 @@ class ControlWeights:
 
     def rows(self, index: Sequence[int]) -> "ControlWeights":
         """Those of these frames alone; FramewrightError where they are for fewer."""
-        for weights in (one for one in (self.frames, self.mask) if one is not None):
-            if max(index) >= len(weights):
-                raise _for_others(len(weights), f"{max(index) + 1} or more")
-        return replace(
-            self,
-            frames=None if self.frames is None else self.frames[list(index)],
-            mask=None if self.mask is None else self.mask[list(index)],
-        )
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else _picked(self.mask, index)
+        return replace(self, frames=None if self.frames is None else _picked(self.frames, index), mask=mask)
 
     def __call__(self, residuals: Residuals, part: float, conditions: int) -> Residuals:
         """Residuals [conditions · F, C, h, w] after so large a part of sampling.
@@ -87,8 +82,14 @@ class ControlWeights:
         if self.mask is not None:
             size = residual.shape[-2:]
             mask = F.interpolate(self.mask[:, None].float(), size=size, mode="area")
-            residual = residual * _over(residual, mask, conditions)
+            residual = residual * (mask.to(residual) if len(mask) == 1 else _over(residual, mask, conditions))
         return residual
+
+
+def _picked(weights: Tensor, index: Sequence[int]) -> Tensor:
+    if max(index) >= len(weights):
+        raise _for_others(len(weights), f"{max(index) + 1} or more")
+    return weights[list(index)]
 
 
 def _over(residual: Tensor, weights: Tensor, conditions: int) -> Tensor:

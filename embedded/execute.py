@@ -17,7 +17,7 @@ from .comfy_api import io
 from .folders import Folders
 from .progress import Interrupted, listen
 from .registry import Registry
-from .validate import check_bounds, is_defined, live_inputs, validate
+from .validate import check_bounds, is_defined, live_inputs, needed, validate
 from .widgets import DYNAMIC
 from .workflow import Prompt, describe, is_link, is_prompt, to_prompt
 
@@ -87,26 +87,8 @@ class _Runner:
             name: registry.node(name).GET_NODE_INFO_V1()
             for name in {one["class_type"] for one in prompt.values()}
         }
-        self.order = self._order()
+        self.order = needed(prompt, self.info)
         self.signatures: dict[str, str] = {}
-
-    def _order(self) -> list[str]:
-        """Output nodes and what feeds them, each after its feeds."""
-        order: list[str] = []
-        ends = [key for key, one in self.prompt.items() if self.info[one["class_type"]]["output_node"]]
-        ahead = [(key, False) for key in reversed(ends)]
-        seen: set[str] = set()
-        while ahead:
-            key, fed = ahead.pop()
-            if fed:
-                order.append(key)
-            elif key not in seen:
-                seen.add(key)
-                ahead.append((key, True))
-                ahead += [
-                    (value[0], False) for value in self.prompt[key]["inputs"].values() if is_link(value)
-                ]
-        return order
 
     def run(self) -> Run:
         for key in self.order:

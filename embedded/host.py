@@ -62,7 +62,7 @@ class EmbeddedHost:
         LOG.info("node %s: %s", node, line)
 
     def worker(self, prompt: dict[str, Any]) -> Start:
-        return partial(start_worker, prompt, current().input.resolve())
+        return partial(start_worker, prompt, current().input.resolve(), current().output.resolve())
 
     def parts(self) -> Parts:
         return Parts(device=self._device)

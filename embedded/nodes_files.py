@@ -211,8 +211,8 @@ class PreviewAny(io.ComfyNode):
 
     @classmethod
     def execute(cls, source: Any) -> io.NodeOutput:
-        if isinstance(source, str):
-            text = source
+        if isinstance(source, str | int | float):
+            text = str(source)
         else:
             try:
                 text = json.dumps(source, indent=4, ensure_ascii=False) if source is not None else "None"

@@ -6,6 +6,7 @@ pass reroutes, bypassed nodes and subgraph borders before it reaches the node th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from ..errors import FramewrightError
 MUTED, BYPASSED = 2, 4
 VIRTUAL = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
+PROXIED_INPUT = "-1"  # how a frame's proxy widgets call the subgraph's own inputs
+_PREFIX = re.compile(r"^(\s*\d+\s*:\s*)+")  # of proxy widgets: the subgraphs on the way, in still older pages
 
 Node = dict[str, Any]
 
@@ -186,20 +189,57 @@ class Scope:
         for index, one in enumerate(frame.get("inputs") or []):
             if one.get("name") == declared[slot].get("name") and one.get("link") is not None:
                 return outer.source(frame, index, None, seen)
-        shown = [number for number in range(len(declared)) if self._is_widget(number)]
+        name, around = str(declared[slot].get("name")), outer.proxied() or {}
+        if (at := (str(frame["id"]), name)) in around:
+            return Source(value=around[at], is_value=True)
+        if (proxied := self.proxied()) is not None:
+            places = [(PROXIED_INPUT, name), *self._widgets_at(slot)]
+            found = [proxied[one] for one in places if one in proxied]
+            return Source(value=found[0], is_value=True) if found else None
+        shown = [number for number in range(len(declared)) if any(self._widgets_at(number))]
         values = frame.get("widgets_values") or []
         if slot in shown and isinstance(values, list) and shown.index(slot) < len(values):
             return Source(value=values[shown.index(slot)], is_value=True)
         return None
 
-    def _is_widget(self, slot: int) -> bool:
-        """Whether an input of this subgraph leads to a widget inside, which its frame then shows."""
+    def fed_by(self, origin: str, slot: int = 0) -> Iterator[tuple[Scope, Node, str]]:
+        """The inputs linked to an output, by node and name; of subgraph nodes, those inside instead."""
+        for link in self.graph.links.values():
+            node = self.graph.nodes.get(link.target, {})
+            inputs = node.get("inputs") or []
+            if (link.origin, link.origin_slot) != (origin, slot) or link.target_slot >= len(inputs):
+                continue
+            name = inputs[link.target_slot]["name"]
+            if self.is_subgraph(node):
+                declared = [one.get("name") for one in self.subgraphs[node["type"]].get("inputs") or []]
+                if name in declared:
+                    yield from self.enter(node).fed_by(SUBGRAPH_INPUT, declared.index(name))
+            else:
+                yield self, node, name
+
+    def proxied(self) -> dict[tuple[str, str], Any] | None:
+        """Values on the frame of an older page, by node inside and widget; None where it is not of one.
+
+        There `widgets_values` are those of `proxyWidgets`, which name any widget inside.
+        """
+        names = ((self.frame or {}).get("properties") or {}).get("proxyWidgets")
+        values = (self.frame or {}).get("widgets_values")
+        if not isinstance(names, list) or not names:
+            return None
+        pairs = zip(names, values if isinstance(values, list) else (), strict=False)
+        return {
+            (str(one[0]), _PREFIX.sub("", str(one[1]))): value
+            for one, value in pairs
+            if isinstance(one, list) and len(one) > 1 and value is not None
+        }
+
+    def _widgets_at(self, slot: int) -> Iterator[tuple[str, str]]:
+        """The widgets inside that an input of this subgraph leads to, as node and name."""
         for number, link in self.graph.links.items():
             if link.origin == SUBGRAPH_INPUT and link.origin_slot == slot:
-                inputs = self.graph.nodes.get(link.target, {}).get("inputs") or []
-                if any(one.get("link") == number and one.get("widget") for one in inputs):
-                    return True
-        return False
+                for one in self.graph.nodes.get(link.target, {}).get("inputs") or []:
+                    if one.get("link") == number and one.get("widget"):
+                        yield link.target, one["name"]
 
 
 def root(workflow: dict[str, Any]) -> Scope:

@@ -32,7 +32,10 @@ def live_inputs(info: dict[str, Any], given: dict[str, Any], prefix: str = "") -
 
 
 def validate(prompt: Prompt, registry: Registry) -> Prompt:
-    """The prompt with its values in the declared types; FramewrightError lists all that is wrong with it."""
+    """The prompt with its values in the declared types; FramewrightError lists all that is wrong with it.
+
+    As in the host, nodes that no output needs may lack anything but their class.
+    """
     classes = {one["class_type"] for one in prompt.values()}
     info = {name: registry.node(name).GET_NODE_INFO_V1() for name in classes if name in registry}
     for key, one in prompt.items():
@@ -42,11 +45,30 @@ def validate(prompt: Prompt, registry: Registry) -> Prompt:
         raise FramewrightError("the graph has no output node, such as SaveImage, so there is nothing to run")
     errors: list[str] = []
     checked = {
-        key: {**one, "inputs": _inputs(prompt, key, registry, info, errors)} for key, one in prompt.items()
+        key: {**prompt[key], "inputs": _inputs(prompt, key, registry, info, errors)}
+        for key in needed(prompt, info)
     }
     if errors:
         raise FramewrightError("\n".join(errors))
-    return checked
+    return {**prompt, **checked}
+
+
+def needed(prompt: Prompt, info: ObjectInfo) -> list[str]:
+    """Output nodes and what feeds them, each after its feeds."""
+    order: list[str] = []
+    ends = [key for key, one in prompt.items() if info[one["class_type"]]["output_node"]]
+    ahead = [(key, False) for key in reversed(ends)]
+    seen: set[str] = set()
+    while ahead:
+        key, fed = ahead.pop()
+        if fed:
+            order.append(key)
+        elif key not in seen:
+            seen.add(key)
+            ahead.append((key, True))
+            feeds = [str(value[0]) for value in prompt[key]["inputs"].values() if is_link(value)]
+            ahead += [(feed, False) for feed in feeds if feed in prompt]
+    return order
 
 
 def _inputs(

@@ -17,6 +17,7 @@ import torch
 from ..errors import FramewrightError
 
 FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # of sound, by channels
 BT709 = 1  # FFmpeg's number of the matrix, which ComfyUI writes too
 
 
@@ -118,18 +119,33 @@ Video = FrameVideo | FileVideo
 
 
 def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """A frame [H, W, 3] in 0..1; as in newer hosts, only full-range pictures go through bytes."""
+    """A frame [H, W, 3] in 0..1, upright; as in newer hosts, only full-range pictures go through bytes."""
     if frame.format.name in _FULL_RANGE:
-        return frame.to_ndarray(format="rgb24").astype(np.float32) / 255
-    return frame.to_ndarray(format="gbrpf32le")
+        pixels = frame.to_ndarray(format="rgb24").astype(np.float32) / 255
+    else:
+        pixels = frame.to_ndarray(format="gbrpf32le")
+    return np.rot90(pixels, round(frame.rotation / 90))
 
 
 def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None = None) -> None:
     """The video as an H.264 file in the container of its suffix, with `metadata` as JSON texts."""
     parts, ten_bit = video.in_turn(), video.get_bit_depth() >= 10
-    count, height, width = parts.images.shape[:3]
+    height, width = parts.images.shape[1:3]
     if width % 2 or height % 2:
         raise FramewrightError(f"video: frames are {width} x {height}, H.264 takes even sizes only")
+    if parts.audio is not None and (channels := parts.audio["waveform"].shape[1]) not in LAYOUTS:
+        raise FramewrightError(f"audio: {channels} channels came, expected {', '.join(map(str, LAYOUTS))}")
+    try:
+        _write(parts, ten_bit, path, metadata, crf)
+    except BaseException as error:
+        path.unlink(missing_ok=True)  # the part that was written is no video
+        if isinstance(error, av.error.FFmpegError):
+            raise FramewrightError(f"video: {path.name} cannot be written: {error}") from error
+        raise
+
+
+def _write(parts: Components, ten_bit: bool, path: Path, metadata: dict[str, Any], crf: float | None) -> None:
+    count, height, width = parts.images.shape[:3]
     options = {"movflags": "use_metadata_tags+faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), mode="w", format=FORMATS[path.suffix[1:]], options=options) as container:
         for key, value in metadata.items():
@@ -141,14 +157,14 @@ def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None 
         _mark_colours(stream.codec_context)
         sound = None
         if parts.audio is not None:
-            layout = "mono" if parts.audio["waveform"].shape[1] == 1 else "stereo"
+            layout = LAYOUTS[parts.audio["waveform"].shape[1]]
             sound = container.add_stream("aac", rate=int(parts.audio["sample_rate"]), layout=layout)
         for image in parts.images:
             container.mux(stream.encode(_frame(image, ten_bit, stream.pix_fmt)))
         container.mux(stream.encode(None))
         if sound is not None:
             seconds = count / parts.frame_rate
-            samples = parts.audio["waveform"][0, :2, : int(np.ceil(seconds * sound.rate))]
+            samples = parts.audio["waveform"][0, :, : int(np.ceil(seconds * sound.rate))]
             block = av.AudioFrame.from_ndarray(
                 samples.float().cpu().contiguous().numpy(), format="fltp", layout=sound.layout.name
             )

@@ -75,7 +75,11 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
         if node["type"] not in VIRTUAL_NODES:
             if node["type"] not in object_info:
                 raise missing(node["type"], object_info, label(node))
-            values[where.id_of(node)] = _widgets(node, object_info[node["type"]])
+            own = _widgets(node, object_info[node["type"]])
+            proxied = where.proxied() or {}
+            values[where.id_of(node)] = {
+                name: proxied.get((str(node["id"]), name), value) for name, value in own.items()
+            }
     for where, node in active:
         if node["type"] == "PrimitiveNode":
             _spread_primitive(where, node, values)
@@ -123,12 +127,11 @@ def _spread_primitive(where: Scope, node: Node, values: dict[str, dict[str, Any]
         raise FramewrightError(
             f"{label(node)}: 'widgets_values' is a {type(saved).__name__}, expected a list"
         )
-    for link in where.graph.links.values():
-        target = where.graph.nodes.get(link.target)
-        if saved and link.origin == str(node["id"]) and target is not None:
-            inputs = target.get("inputs") or []
-            name = inputs[link.target_slot].get("name") if link.target_slot < len(inputs) else None
-            own = values.get(where.id_of(target), {})
+    proxied = (where.proxied() or {}).items()
+    saved = [value for (one, _), value in proxied if one == str(node["id"])] or saved
+    if saved:
+        for inside, target, name in where.fed_by(str(node["id"])):
+            own = values.get(inside.id_of(target), {})
             if name in own:
                 own[name] = saved[0]
 

@@ -12,7 +12,7 @@ from ..bridge.long_video import LongVideo, PlanRule, sample_long_video, upstream
 from ..bridge.pictures import frames_of, image
 from ..bridge.windows import frame_numbers
 from ..bridge.worker_process import serve, serving
-from ..bridge.workers import BACKENDS, pool_of
+from ..bridge.workers import BACKENDS, pool_of, serves
 from ..errors import FramewrightError
 from ..pictures.drift import drift_plot
 from ..pictures.plan_chart import plan_chart
@@ -153,15 +153,16 @@ class SampleLongVideo(io.ComfyNode):
         plan: PlanRule, name: str, workers: int = 0, backend: str = BACKENDS[0], known_noise: float = 0.0,
         segments_at_once: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
-        graph = upstream(cls.hidden.prompt, cls.hidden.unique_id)
+        prompt, key = cls.hidden.prompt, cls.hidden.unique_id
+        graph = upstream(prompt, key)
         video = LongVideo(
             plan, noise, guider, sampler, sigmas, latent_image, known_noise, segments_at_once, graph
         )
-        if serving():
+        if serves(prompt, key):
             serve(video)
-        pool = pool_of(backend, workers, cls.hidden.prompt, cls.hidden.unique_id) if workers else None
+        pool = pool_of(backend, workers, prompt, key) if workers and not serving() else None
         samples, line = sample_long_video(video, name, pool)
-        host().tell(line, cls.hidden.unique_id)
+        host().tell(line, key)
         return io.NodeOutput({**latent_image, "samples": samples}, ui=ui.PreviewText(line))
 
 

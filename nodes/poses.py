@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..bridge.drawing import pose_maps
 from ..controls.pose import EXAMPLE, read_keys, read_poses, write_poses
-from ..controls.pose_motion import fill_gaps, first_body, give_to, join_keys, smoothed
+from ..controls.pose_motion import fill_gaps, first_with_people, give_to, join_keys, smoothed
 from .schema import Poses, schema
 
 
@@ -53,7 +53,8 @@ class RefinePoses(io.ComfyNode):
                 io.Float.Input("smooth", default=1.0, min=0.0, max=64.0, step=0.1,
                                tooltip="Frames of the Gaussian by which joints are averaged; 0: not."),
                 Poses.Input("body", optional=True,
-                            tooltip="The motion goes to the first person of these, as long in each limb."),
+                            tooltip="The motion goes to the first person of these, as long in each limb, on "
+                            "their canvas."),
             ],
             outputs=[Poses.Output(display_name="POSE_KEYPOINT", tooltip="For Draw Poses, and other packs.")],
         )  # fmt: skip
@@ -62,7 +63,7 @@ class RefinePoses(io.ComfyNode):
     def execute(cls, poses: object, fill: int, smooth: float, body: object = None) -> io.NodeOutput:
         refined = smoothed(fill_gaps(read_poses(poses), fill), smooth)
         if body is not None:
-            refined = give_to(refined, first_body(read_poses(body)))
+            refined = give_to(refined, first_with_people(read_poses(body)))
         return io.NodeOutput(write_poses(refined))
 
 

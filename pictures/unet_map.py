@@ -1,5 +1,6 @@
 """Where layers sit in a UNet, as a picture: its blocks from input to output, coarser ones lower."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ def unet_map(title: str, blocks: Mapping[Site, int], marked: Collection[Site]) -
     A block that is marked holds a layer.
     """
     order = sorted(blocks, key=lambda site: (("input", "middle", "output").index(site[0]), site[1]))
-    levels = _levels(order, blocks)
+    levels = _levels(order)
     width = max(2 * _LEFT + len(order) * _CELL, 2 * _LEFT + text_width(title, 0.45))
     picture = canvas(_TOP + (max(levels, default=0) + 1) * _STEP + 44, width)
     text(picture, title, _LEFT, 24, 0.45, INK)
@@ -32,16 +33,16 @@ def unet_map(title: str, blocks: Mapping[Site, int], marked: Collection[Site]) -
     return finished(picture)
 
 
-def _levels(order: list[Site], blocks: Mapping[Site, int]) -> list[int]:
-    """How coarse each block is: an input level begins after a block that is missing, its downsampler."""
+def _levels(order: list[Site]) -> list[int]:
+    """How coarse each block is: an input level begins after a block that is missing, its downsampler.
+
+    An output level has a block more than an input level, and the last block is of the finest.
+    """
     down = [number for kind, number in order if kind == "input"]
     starts = [number for number in down if number - 1 not in down]
-    of_input = [sum(start <= number for start in starts) - 1 for number in down]
-    per_level = sum(kind == "output" for kind, _ in order) // max(1, len(starts))
-    deepest = len(starts) - 1
-    return [
-        of_input[down.index(number)] if kind == "input"
-        else deepest if kind == "middle"
-        else deepest - number // max(1, per_level)
-        for kind, number in order
-    ]  # fmt: skip
+    of_input = {number: sum(start <= number for start in starts) - 1 for number in down}
+    per_level = 1 + max(Counter(of_input.values()).values(), default=0)
+    last = max((number for kind, number in order if kind == "output"), default=0)
+    levels = {("input", number): level for number, level in of_input.items()}
+    levels |= {(kind, number): (last - number) // per_level for kind, number in order if kind == "output"}
+    return [levels.get(site, max(levels.values(), default=0)) for site in order]

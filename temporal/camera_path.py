@@ -62,7 +62,7 @@ def moved(move: str, frames: int, speed: float) -> CameraPath:
     poses = torch.eye(4).repeat(frames, 1, 1)
     poses[:, :3, :3] = _turned(share * turn)
     poses[:, :3, 3] = share * shift
-    return CameraPath(poses, torch.tensor([[0.7, 0.7, 0.5, 0.5]]).repeat(frames, 1))
+    return CameraPath(poses, torch.tensor([[0.7, 0.7, 0.5, 0.5]]).repeat(frames, 1), shape=1.0)
 
 
 def _turned(degrees: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from .parts import Parts
 from .positions import sinusoidal_positions
 
 _MODULE = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.motion_modules\.(\d+)\.temporal_transformer\.(.+)")
+FAMILY = "framewright_family"  # in the metadata of a file that was saved in another layout than its family's
+INPUT_CONV = "conv_in.weight"
 _WITHOUT_TABLE = 64  # positions of a family whose files leave their (sinusoidal) table out
 Module = TypeVar("Module", bound=nn.Module)
 Reader = Callable[[Path], Mapping[str, Tensor]]
@@ -45,6 +47,14 @@ class MotionFile:
     @property
     def base(self) -> str:
         return base_of(self.model.all_channels)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file of it holds."""
+        beside = {INPUT_CONV: self.input_conv, KNOWN_CONV: self.known_conv}
+        return {
+            **self.model.state_dict(),
+            **{key: value for key, value in beside.items() if value is not None},
+        }
 
     def lines(self) -> list[str]:
         """What an artist wants to know, a line each."""
@@ -107,7 +117,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
         raise FramewrightError(f"motion module: {path.name} " + _foreign(tensors, family))
     if family in IN_UNETS:
         return _of_unet(path.name, tensors, family, parts)
-    conv, _ = tensors.pop("conv_in.weight", None), tensors.pop("conv_in.bias", None)
+    conv, _ = tensors.pop(INPUT_CONV, None), tensors.pop("conv_in.bias", None)
     known = tensors.pop(KNOWN_CONV, None)
     notes = [f"keys were in the layout of {layout}"] if layout == "diffusers MotionAdapter" else []
     if not any(key.endswith("pos_encoder.pe") for key in tensors):
@@ -123,7 +133,7 @@ def load_motion(path: Path, parts: Parts, read_pickle: Reader | None = None) -> 
         )
     if known is not None:
         notes.append("the module was trained to go on from frames that it is given; Long Video gives it them")
-    named = "HotshotXL" if layout == "HotshotXL" else family.name
+    named = metadata.get(FAMILY) or ("HotshotXL" if layout == "HotshotXL" else family.name)
     return replace(describe(model, named, given), notes=tuple(notes), input_conv=conv, known_conv=known)
 
 

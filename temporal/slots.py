@@ -205,7 +205,8 @@ def _resblocks(block: Any) -> list[Any]:
 
 
 def _blocks(unet: Any) -> Iterator[tuple[Site, Any]]:
-    groups = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
+    middle = [] if unet.middle_block is None else [unet.middle_block]  # which distilled networks do without
+    groups = {"input": unet.input_blocks, "middle": middle, "output": unet.output_blocks}
     for kind, blocks in groups.items():
         for number, block in enumerate(blocks):
             if _resblocks(block):

@@ -195,6 +195,11 @@ class TemporalBlock(nn.Module):
     def _in_views(self, x: Tensor, manner: Manner, views: Views) -> Tensor:
         """Each window attends by itself, at the same positions; where they overlap they are averaged."""
         held, counted = zip(*views.plan(x.shape[1]), strict=True)
+        if len(lengths := sorted({len(frames) for frames in held})) > 1:
+            raise FramewrightError(
+                f"windows: windows of {lengths[0]} to {lengths[-1]} frames came for {x.shape[1]}, expected "
+                "all of one length, as Temporal Windows makes them"
+            )
         plan, weights = torch.tensor(held, device=x.device), x.new_tensor(counted)[..., None, None]
         read = self._attend(x[:, plan].flatten(0, 1), manner.of(plan)).unflatten(0, (-1, len(plan)))
         total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)

@@ -50,10 +50,10 @@ class Editor:
         left, top = box["left"] + (box["width"] - side) / 2, box["top"] + (box["height"] - side) / 2
         return left + x * side / SIZE, top + y * side / SIZE
 
-    def drag(self, *points: tuple[float, float]) -> None:
+    def drag(self, *points: tuple[float, float], modifiers: int = 0) -> None:
         places = [self.at(*point) for point in points]
         self.page.mouse("mouseMoved", *places[0])
-        self.page.mouse("mousePressed", *places[0])
+        self.page.mouse("mousePressed", *places[0], modifiers=modifiers)
         for (x0, y0), (x1, y1) in zip(places[:-1], places[1:], strict=True):
             for part in (0.25, 0.5, 0.75, 1.0):
                 self.page.mouse("mouseMoved", x0 + part * (x1 - x0), y0 + part * (y1 - y0), held=True)

@@ -62,6 +62,14 @@ def test_rays_of_a_camera_that_moves_and_turns() -> None:
         torch.testing.assert_close(moved(move, 5, 0.0).poses, torch.eye(4).repeat(5, 1, 1))
 
 
+def test_a_move_is_of_a_lens_that_is_as_strong_both_ways() -> None:
+    for height, width in ((8, 8), (8, 12), (12, 8)):
+        seen = moved("static", 1, 1.0).rays(height, width)[0, 3:]
+        seen = seen[:2] / seen[2]
+        assert torch.allclose(seen[0].diff(dim=1), seen[1].diff(dim=0)[0, 0].expand(height, width - 1))
+        assert float(seen[0].diff(dim=1)[0, 0]) == pytest.approx(1 / (0.7 * max(height, width)))
+
+
 def test_a_pose_file_is_read_relative_to_its_first_camera() -> None:
     first = "0 0.5 0.9 0.5 0.5 0 0  1 0 0 0.3  0 1 0 0  0 0 1 0"
     second = "1 0.5 0.9 0.5 0.5 0 0  1 0 0 0.1  0 1 0 0  0 0 1 -1"

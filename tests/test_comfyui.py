@@ -168,7 +168,9 @@ def test_the_hosts_error_is_ours(host_server: Server) -> None:
 
 
 def test_a_worker_of_the_host_makes_the_frames_of_the_host(host_server: Server) -> None:
-    made = []
+    made, preview = [], host_server.folder / "temp" / "preview.png"
+    preview.parent.mkdir(exist_ok=True)
+    preview.write_bytes(b"")
     for workers in (0, 1):
         prompt = long_video(workers)
         prompt["long"]["inputs"]["name"] = f"by {workers} workers"
@@ -178,6 +180,7 @@ def test_a_worker_of_the_host_makes_the_frames_of_the_host(host_server: Server) 
         made.append([load_file(path)["latents"] for path in sorted(folder.rglob("segment_*"))])
     assert len(made[0]) == len(made[1]) == 4
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*made, strict=True))
+    assert preview.exists()
 
 
 def test_controlnets_with_strengths_of_their_own(host: Host) -> None:
@@ -195,3 +198,4 @@ def test_a_picture_that_every_frame_reads(host: Host) -> None:
     assert len(told) > 17 and not [name for name, value in told.items() if value is False]
     assert "another node cuts them up (HyperTile" in told["error of tiles"]
     assert "latents of 8×8 came for a video of 16×16" in told["error of size"]
+    assert "the checkpoint of model came with other LoRAs" in told["error of shared weights"]

@@ -190,6 +190,17 @@ def test_maps_of_another_shape_are_cut_about_their_middle(scene: Scene, full: Te
     assert close(scene.under(scene.controlled(maps=wide)), full)
 
 
+def test_one_map_with_masks_needs_no_number_of_frames(scene: Scene) -> None:
+    mask, one = torch.zeros(FRAMES, 64, 64), scene.maps[:1]
+    mask[..., 32:] = 1
+    expected = scene.under(scene.controlled(maps=one, mask=mask))
+    for given in (mask, mask[0], mask[:1]):
+        made = control_video(scene.prompts, scene.net, one, 0, "hold", Strengths(1.0, mask=given))
+        assert close(scene.under(made), expected)
+    with pytest.raises(FramewrightError, match="frames: 0 came beside one map and frame_strength"):
+        control_video(scene.prompts, scene.net, one, 0, "hold", Strengths(1.0, frames=[1.0, 0.5]))
+
+
 def test_maps_that_are_not_finite_and_strengths_of_another_length_are_errors(scene: Scene) -> None:
     broken = scene.maps.clone()
     broken[2, 5, 5] = float("nan")

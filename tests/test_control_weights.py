@@ -22,10 +22,11 @@ def test_every_frame_has_its_strength_in_every_condition_of_the_batch() -> None:
     assert out["output"][1] is None
 
 
-def test_a_mask_says_where() -> None:
-    mask = torch.zeros(3, 16, 16)
+@pytest.mark.parametrize("masks", [1, 3])
+def test_a_mask_says_where(masks: int) -> None:
+    mask = torch.zeros(masks, 16, 16)
     mask[:, :, 8:] = 1
-    out = ControlWeights(mask=mask)(residuals(3), 0.0, 2)
+    out = ControlWeights(mask=mask).rows([0, 0, 0])(residuals(3), 0.0, 2)
     for one in (out["output"][0], out["output"][2], out["middle"][0]):
         assert one is not None
         half = one.shape[-1] // 2

@@ -230,6 +230,40 @@ def test_video_round_trip(inputs: dict[str, Any], name: str, folders: Folders) -
     assert 0.2 < audio["waveform"].std() < 0.5
 
 
+def test_six_channels_of_sound_are_kept(tmp_path: Path) -> None:
+    times = torch.arange(22050) / 22050
+    loud = torch.tensor([0.1, 0.2, 0.3, 0.0, 0.4, 0.5])  # without the channel of low tones
+    sound = {"waveform": (loud[:, None] * torch.sin(2764 * times))[None], "sample_rate": 22050}
+    write(FrameVideo(Components(clip(12), Fraction(12), sound)), tmp_path / "x.mp4", {})
+    heard = FileVideo(tmp_path / "x.mp4").get_components().audio
+    assert heard is not None
+    torch.testing.assert_close(heard["waveform"][0].std(1) * 2**0.5, loud, atol=0.03, rtol=0)
+
+
+def test_sound_that_no_file_takes_is_refused(tmp_path: Path) -> None:
+    def written(channels: int, rate: int) -> None:
+        sound = {"waveform": torch.zeros(1, channels, rate), "sample_rate": rate}
+        write(FrameVideo(Components(clip(8), Fraction(8), sound)), tmp_path / "x.mp4", {})
+
+    with pytest.raises(FramewrightError, match="audio: 3 channels came, expected 1, 2, 6"):
+        written(3, 22050)
+    with pytest.raises(FramewrightError, match="video: x.mp4 cannot be written"):
+        written(1, 192000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_held_upright_comes_upright(tmp_path: Path) -> None:
+    write(FrameVideo(Components(clip(6), Fraction(12))), tmp_path / "x.mp4", {})
+    lying = FileVideo(tmp_path / "x.mp4").get_components().images
+    given, one = (tmp_path / "x.mp4").read_bytes(), (1 << 16).to_bytes(4, "big")
+    header, zero, minus = given.index(b"tkhd"), bytes(4), (-(1 << 16)).to_bytes(4, "big", signed=True)
+    plain, turned = (one + zero * 3 + one), (zero + one + zero + minus + zero)  # rows of the track's matrix
+    (tmp_path / "x.mp4").write_bytes(given[:header] + given[header:].replace(plain, turned, 1))
+    upright = FileVideo(tmp_path / "x.mp4").get_components().images
+    assert upright.shape == (6, 32, 16, 3)
+    torch.testing.assert_close(upright, lying.rot90(-1, (1, 2)))
+
+
 def test_crf_matters(folders: Folders) -> None:
     nested = {"format": "mp4", "format.codec": "h264", "format.codec.encoding": "re-encode"}
     sizes = [
@@ -267,7 +301,7 @@ def test_video_refuses(folders: Folders, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("a", "a"), (2, "2"), (True, "true"), (None, "None"), ([1], "[\n    1\n]")]
+    ("value", "text"), [("a", "a"), (2, "2"), (True, "True"), (None, "None"), ([1], "[\n    1\n]")]
 )
 def test_preview_any(value: Any, text: str) -> None:
     assert node("PreviewAny").execute(value).ui.as_dict() == {"text": (text,)}

@@ -105,6 +105,15 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path / "input", tmp_path / "output", tmp_path / "temp")
 
 
+def test_what_no_output_needs_may_lack_its_inputs(folders: Folders) -> None:
+    spare = {
+        "7": {"class_type": "Double", "inputs": {"number": ["8", 0]}},
+        "8": {"class_type": "Make", "inputs": {}},
+    }
+    run({**prompt(), **spare}, REGISTRY, folders, Cache())
+    assert CALLS == ["make 3 0.5 a False", "double 3", "show 6"]
+
+
 def test_order_and_result(folders: Folders) -> None:
     result = run(prompt(), REGISTRY, folders, Cache())
     assert CALLS == ["make 3 0.5 a False", "double 3", "show 6"]

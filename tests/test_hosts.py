@@ -1,5 +1,6 @@
 """Finding, starting and driving ComfyUI: fakes for what goes wrong, every real host for the rest."""
 
+import json
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ import pytest
 from framewright.bridge.client import Client, OutputFile, Progress
 from framewright.bridge.events import EventSocket
 from framewright.bridge.hosts import Host, Server, find_hosts, run_in_host, serve
+from framewright.bridge.render import render
 from framewright.errors import FramewrightError
 from PIL import Image
 
@@ -207,6 +209,8 @@ def test_graph_runs_and_files_come_back(host_server: Server, tmp_path: Path) -> 
         files = client.outputs(history)
         assert [(f.node, f.subfolder, f.type) for f in files] == [("3", "sub", "output")] * 2
         paths = [client.download(file, tmp_path) for file in files]
+        again = client.download(files[0], tmp_path)
+        assert again.name == f"{paths[0].stem} (1).png" and again.read_bytes() == paths[0].read_bytes()
         for path in paths:
             with Image.open(path) as picture:
                 assert picture.info["workflow"] == '{"nodes": [], "links": []}'
@@ -223,6 +227,20 @@ def test_graph_runs_and_files_come_back(host_server: Server, tmp_path: Path) -> 
         with Image.open(client.download(back, tmp_path)) as picture:
             assert (np.asarray(picture).reshape(-1) == np.arange(96)).all()
         client.free()
+
+
+def test_a_file_is_sent_whatever_else_has_its_name(host_server: Server, tmp_path: Path) -> None:
+    (host_server.folder / "input").mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(host_server.folder / "input" / "taken.png")
+    (tmp_path / "inputs" / "takes").mkdir(parents=True)
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "inputs" / "takes" / "taken.png")
+    workflow = tmp_path / "graph.json"
+    loads = {"class_type": "LoadImage", "inputs": {"image": "takes/taken.png"}}
+    saves = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "sent"}}
+    workflow.write_text(json.dumps({"1": loads, "2": saves}))
+    _, (made,) = render(workflow, [], tmp_path / "inputs", tmp_path / "out", host_server.url)
+    with Image.open(made) as picture:
+        assert picture.getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_refused_graphs_name_node_and_input(host_server: Server) -> None:
@@ -267,6 +285,7 @@ def test_script_inside_the_host(host: Host) -> None:
         "attention": "attention_pytorch",
         "nodes": str(host.path / "nodes.py"),
         "error": "framewright.errors",
+        "controls": ["here.safetensors"],
     }
 
 

@@ -183,6 +183,76 @@ def test_depth_is_what_transformers_own_pipeline_says(depth_anything: Path) -> N
     assert float((ours[..., 0] - theirs).abs().max()) < 1e-4
 
 
+def _depth_pro(folder: Path) -> None:
+    import transformers
+
+    eye = {
+        "model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "patch_size": 4, "image_size": 32, "mlp_ratio": 2,
+    }  # fmt: skip
+    config = transformers.DepthProConfig(
+        fusion_hidden_size=16, patch_size=32, intermediate_hook_ids=[1, 0], intermediate_feature_dims=[8, 8],
+        scaled_images_ratios=[0.5, 1.0], scaled_images_overlap_ratios=[0.0, 0.25],
+        scaled_images_feature_dims=[8, 8], image_model_config=eye, patch_model_config=eye,
+        fov_model_config=eye, use_fov_model=False, merge_padding_value=3,
+    )  # fmt: skip
+    transformers.DepthProForDepthEstimation(config).half().save_pretrained(folder)
+    # Its own preparing asks for torchvision, which hosts have.
+    transformers.DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def _zoe_depth(folder: Path) -> None:
+    import transformers
+
+    backbone = transformers.BeitConfig(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=32,
+        patch_size=16, reshape_hidden_states=False, out_features=[f"stage{one}" for one in range(1, 5)],
+    )  # fmt: skip
+    config = transformers.ZoeDepthConfig(
+        backbone_config=backbone, reassemble_factors=[4, 2, 1, 0.5], neck_hidden_sizes=[8] * 4,
+        fusion_hidden_size=8, bottleneck_features=8, num_relative_features=4, bin_embedding_dim=4,
+        num_attractors=[4, 2, 2, 1], bin_configurations=[{"n_bins": 8, "min_depth": 0.5, "max_depth": 8.0}],
+    )  # fmt: skip
+    net = transformers.ZoeDepthForDepthEstimation(config)
+    for weight in net.parameters():  # some begin at zero
+        torch.nn.init.normal_(weight, std=0.2)
+    net.save_pretrained(folder)
+    transformers.ZoeDepthImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def raw_depth(frames: torch.Tensor, folder: Path) -> torch.Tensor:
+    """What a model says, before anything is done with it."""
+    import transformers
+
+    prepare = transformers.AutoImageProcessor.from_pretrained(folder)
+    net = transformers.AutoModelForDepthEstimation.from_pretrained(folder).float()
+    pictures = [(frame.numpy() * 255).round().astype(np.uint8) for frame in frames]
+    with torch.no_grad():
+        return net(**prepare(images=pictures, return_tensors="pt")).predicted_depth[:, None]
+
+
+def test_depth_pro_says_nearness_in_half_precision_too(tmp_path: Path) -> None:
+    frames = torch.rand(2, 40, 60, 3, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(0)
+    _depth_pro(tmp_path)
+    theirs = torch.nn.functional.interpolate(raw_depth(frames, tmp_path), (40, 60), mode="bicubic")[:, 0]
+    assert theirs.std() > 0.01 * theirs.mean()
+    theirs = (theirs - theirs.min()) / (theirs.max() - theirs.min())
+    assert float((depth_maps(frames, tmp_path)[..., 0] - theirs).abs().max()) < 1e-4
+
+
+def test_zoedepth_says_metres_and_its_padding_is_taken_off(tmp_path: Path) -> None:
+    frames = torch.rand(2, 40, 60, 3, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(0)
+    _zoe_depth(tmp_path)
+    theirs = 1 / raw_depth(frames, tmp_path)
+    theirs = torch.nn.functional.interpolate(theirs, (40 + 2 * 13, 60 + 2 * 16), mode="bicubic")
+    theirs = theirs[:, 0, 13:-13, 16:-16]
+    assert theirs.std() > 0.01 * theirs.mean()
+    theirs = (theirs - theirs.min()) / (theirs.max() - theirs.min())
+    assert float((depth_maps(frames, tmp_path)[..., 0] - theirs).abs().max()) < 1e-4
+
+
 def test_a_folder_that_is_no_depth_model_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FramewrightError, match="name: .* cannot be read as a depth model"):

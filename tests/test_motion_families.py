@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from framewright.bridge.host import use
+from framewright.bridge.motion import NORMED_ACROSS, open_motion, save_layers
+from framewright.embedded import folders
+from framewright.embedded.folders import Folders
+from framewright.embedded.host import EmbeddedHost
 from framewright.errors import FramewrightError
 from framewright.temporal.camera import CameraControl, load_camera
 from framewright.temporal.checkpoint import MotionFile, load_motion
-from framewright.temporal.families import NOT_MOTION, base_name
+from framewright.temporal.families import KNOWN_CONV, MOTION, NOT_MOTION, base_name
 from framewright.temporal.inner_layers import InnerLayer
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.parts import Parts
@@ -88,6 +93,26 @@ SIGNS = {
     "Stable Video Diffusion": "middle_block.1.time_stack.0.to_q.weight|middle_block.1.time_mixer.mix_factor",
     "VideoCrafter": "init_attn.0.norm.weight|input_blocks.1.0.temopral_conv.conv.0.0.weight",
 }
+
+
+@pytest.mark.parametrize("case", [*FILES, "frame-conditioned"])
+def test_a_file_that_was_saved_is_what_it_was(case: str, tmp_path: Path) -> None:
+    """With its family, and the convolutions that came along."""
+    known = weights(True, 16, channels=(32, 64), res_blocks=1) | {KNOWN_CONV: torch.ones(32, 5, 3, 3)}
+    use(EmbeddedHost())
+    save_file(known if case == "frame-conditioned" else FILES[case][0](), tmp_path / "first.safetensors")
+    first = open_motion(tmp_path / "first.safetensors", "first")
+    with folders.use(Folders(output=tmp_path)):
+        again = open_motion(save_layers(first, "again"), "again")
+    assert again.file.family == first.file.family
+    kept, found = first.file.tensors(), again.file.tensors()
+    assert kept.keys() == found.keys() and all(torch.equal(kept[key], found[key]) for key in kept)
+    assert (again.file.input_conv is None) == (case != "PIA")
+    assert (again.file.known_conv is None) == (case != "frame-conditioned")
+
+
+def test_norms_across_frames_are_of_families_that_there_are() -> None:
+    assert NORMED_ACROSS.keys() <= {family.name for family in MOTION} | {"HotshotXL"}
 
 
 @pytest.mark.parametrize("family", NOT_MOTION, ids=lambda family: family.name)

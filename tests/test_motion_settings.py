@@ -88,6 +88,14 @@ def test_windows_let_a_module_take_more_frames_than_it_has_positions(model: Moti
     torch.testing.assert_close(kept[:12], given[:12])  # what no window of the last frame holds
 
 
+def test_windows_of_several_lengths_are_refused(model: MotionModel) -> None:
+    windows = Windows(4, 0, "batched")
+    with pytest.raises(FramewrightError, match="windows: windows of 2 to 4 frames came for 10"):
+        AppliedMotion(model, MotionSettings(views=windows))(
+            ("input", 1), torch.randn(10, 32, 4, 4), {FRAMES: 10}
+        )
+
+
 def test_positions_shift_stretch_and_spread(model: MotionModel, x: Tensor) -> None:
     assert torch.equal(run(model, x, positions=Positions()), run(model, x))
     shifted = run(model, x, positions=Positions(shift=3))

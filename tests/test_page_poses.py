@@ -123,6 +123,28 @@ def test_parts_of_the_canvas_and_keys_beyond_the_video(pose_editor: Callable[[],
     assert list(read_keys(posed.text, 8)) == [0]
 
 
+def test_who_is_added_gets_a_number_that_nobody_has(pose_editor: Callable[[], Editor]) -> None:
+    posed = pose_editor()
+    posed.text = json.dumps([with_hand(0, 0), {**with_hand(15, 0), "people": []}])
+    posed.press("Add")
+    first, last = (read_keys(posed.text, 16)[at].people for at in (0, 15))
+    assert len(first) == len(last) == 2
+    assert first[0].body[0, 2] == 1 and not last[0].body[:, 2].any()
+    assert np.array_equal(first[1].body, last[1].body) and last[1].body[1, 2] == 1
+
+
+def test_a_person_partly_off_the_canvas_stays_there(pose_editor: Callable[[], Editor]) -> None:
+    posed = pose_editor()
+    outside = with_hand(0, 0)
+    values = outside["people"][0]["pose_keypoints_2d"]
+    values[3 * 10 + 1] = 70  # an ankle
+    posed.text = json.dumps([outside])
+    wrist = joint(posed.text, 0, 4)
+    posed.drag(wrist, (wrist[0] + 6, wrist[1]), modifiers=8)
+    body = read_keys(posed.text, 1)[0].people[0].body
+    assert abs(body[10, 1] - 70) < 1.5 and near(body[4, :2], (wrist[0] + 6, wrist[1]))
+
+
 def test_the_frame_at_hand_of_a_video_is_under_the_drawing(pose_editor: Callable[[], Editor]) -> None:
     posed = pose_editor()
     posed.page.evaluate(

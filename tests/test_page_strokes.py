@@ -95,6 +95,37 @@ def test_a_finger_draws_too(stroke_editor: Callable[[], Editor]) -> None:
     assert near(stroke[0], (10, 20)) and near(stroke[-1], (46, 20))
 
 
+def test_one_finger_draws_and_others_do_not(stroke_editor: Callable[[], Editor]) -> None:
+    drawn = stroke_editor()
+    drawn.text = NONE
+    palm = drawn.at(50, 50)
+    drawn.page.touch("touchStart", drawn.at(10, 20))
+    drawn.page.touch("touchStart", drawn.at(10, 20), palm)
+    for step in range(1, 10):
+        drawn.page.touch("touchMove", drawn.at(10 + 4 * step, 20), (palm[0] + step, palm[1]))
+    drawn.page.touch("touchEnd")
+    drawn.settle()
+    (stroke,) = drawn.strokes()
+    assert near(stroke[0], (10, 20)) and near(stroke[-1], (46, 20)) and len(stroke) == 2
+
+
+def test_a_click_chooses_a_stroke_and_leaves_it_as_it_is(stroke_editor: Callable[[], Editor]) -> None:
+    drawn = stroke_editor()
+    strokes = [
+        [[14, 32], [50, 32], [20, 32]],
+        [[30, 10], [30.5, 10]],
+        [[10, 50], [12, 50], [14, 50], [50, 50]],
+    ]
+    drawn.text = json.dumps({"width": 64, "height": 64, "strokes": [{"points": one} for one in strokes]})
+    before = drawn.strokes()
+    for place in ((40, 32), (30, 10), (30, 50)):
+        drawn.drag(place, place)
+        assert drawn.strokes() == before
+    drawn.text = NONE
+    drawn.drag((14, 32), (50, 32), (20, 32))  # there and a part of the way back
+    assert near(drawn.strokes()[0][1], (50, 32)) and near(drawn.strokes()[0][-1], (20, 32))
+
+
 def test_a_stroke_keeps_its_place_when_its_node_is_resized(stroke_editor: Callable[[], Editor]) -> None:
     drawn = stroke_editor()
     drawn.text = NONE

@@ -6,8 +6,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from framewright.controls.pose import EXAMPLE, Person, PoseFrame, read_keys, read_poses, write_poses
-from framewright.controls.pose_motion import fill_gaps, first_body, give_to, join_keys, smoothed
+from framewright.controls.pose import (
+    EXAMPLE,
+    MOST_PEOPLE,
+    Person,
+    PoseFrame,
+    read_keys,
+    read_poses,
+    write_poses,
+)
+from framewright.controls.pose_motion import (
+    fill_gaps,
+    first_with_people,
+    followed,
+    give_to,
+    join_keys,
+    smoothed,
+)
 from framewright.controls.skeleton import draw_skeletons
 from framewright.errors import FramewrightError
 
@@ -157,6 +172,35 @@ def shown(*people: Person | None) -> list[PoseFrame]:
     return [PoseFrame(() if one is None else (one,), 64, 64) for one in people]
 
 
+def test_everyone_keeps_a_place_in_the_lists() -> None:
+    """However a detector lists them, whoever it misses, and where someone comes in later."""
+    left, right, late = ([standing(x + k, 30) for k in range(6)] for x in (10, 34, 50))
+    lists = [(0, 1), (1, 0), (1,), (), (1, 0), (2, 1, 0)]
+    frames = [
+        PoseFrame(tuple((left, right, late)[who][k] for who in who_is_there), 64, 64)
+        for k, who_is_there in enumerate(lists)
+    ]
+    ordered = followed(frames)
+    assert [len(one.people) for one in ordered] == [2, 2, 2, 0, 2, 3]
+    for k, frame in enumerate(ordered):
+        for person, (track, who) in zip(frame.people, ((left, 0), (right, 1), (late, 2)), strict=False):
+            assert person.body[1, 2] == (who in lists[k])
+            assert who not in lists[k] or person is track[k]
+    refined = smoothed(fill_gaps(ordered, 4), 1.0)
+    assert [len(one.people) for one in refined] == [2] * 5 + [3]
+    noses = np.stack([[one.body[0, 0] for one in frame.people[:2]] for frame in refined])
+    assert np.allclose(noses[:, 1] - noses[:, 0], 24, atol=0.5), "of two people, and not halfway between"
+
+
+def test_more_people_over_time_than_there_are_places() -> None:
+    crowd = shown(*[standing(1000 * k, 30) for k in range(MOST_PEOPLE + 3)])
+    ordered = followed(crowd)
+    assert max(len(one.people) for one in ordered) == MOST_PEOPLE
+    assert [
+        one.people.index(given.people[0]) for one, given in zip(ordered[-3:], crowd[-3:], strict=True)
+    ] == [0, 1, 2]
+
+
 def test_short_gaps_are_filled_and_long_ones_are_left() -> None:
     ends = standing(20, 30), standing(44, 30)
     short = fill_gaps(shown(ends[0], None, None, ends[1]), 2)
@@ -196,12 +240,13 @@ def test_a_motion_goes_to_a_body_of_other_proportions() -> None:
     walk = shown(*[standing(10 + k, 30) for k in range(8)])
     other = standing(40, 40, 1.5)
     other.body[[4, 7], 1] += 9  # longer arms
-    given = give_to(walk, other)
+    given = give_to(walk, shown(other)[0])
     for one in given:
         assert np.allclose(_lengths(one.people[0]), _lengths(other), rtol=1e-4)
     necks = np.stack([one.people[0].body[1, :2] for one in given])
     assert np.allclose(necks[0], other.body[1, :2], atol=1e-4)
     assert np.allclose(np.diff(necks[:, 0]), 1.5, atol=1e-4), "as far as the torso is longer"
+    assert {(one.width, one.height) for one in give_to(walk, PoseFrame((other,), 128, 96))} == {(128, 96)}
 
 
 def test_a_joint_stays_with_its_body_where_the_one_before_is_missing() -> None:
@@ -209,7 +254,7 @@ def test_a_joint_stays_with_its_body_where_the_one_before_is_missing() -> None:
     other = standing(440, 440, 1.0)
     other.body[[4, 7], 1] += 9  # longer arms
     walk[1].body[3] = 0
-    seen, unseen = (one.people[0].body for one in give_to(shown(*walk), other))
+    seen, unseen = (one.people[0].body for one in give_to(shown(*walk), shown(other)[0]))
     assert np.abs(unseen[4, :2] - seen[4, :2]).max() < 10 and unseen[3, 2] == 0
 
 
@@ -220,7 +265,7 @@ def test_a_hand_stays_with_its_body_where_the_wrist_is_missing(missing: tuple[in
     hand[list(missing)] = 0
     person = replace(person, hand_right=hand)
     person.body[4] = 0
-    given = give_to(shown(person), standing(440, 440, 1.0))[0].people[0]
+    given = give_to(shown(person), shown(standing(440, 440, 1.0))[0])[0].people[0]
     assert given.hand_right is not None
     moved = given.hand_right[5, :2] - hand[5, :2]
     assert np.abs(moved - (given.body[1, :2] - person.body[1, :2])).max() < 1
@@ -230,9 +275,9 @@ def test_a_body_without_hips_or_nobody_is_an_error() -> None:
     legless = standing(20, 30)
     legless.body[8, 2] = 0
     with pytest.raises(FramewrightError, match="body: a body without neck or hips"):
-        give_to(shown(standing(20, 30)), legless)
+        give_to(shown(standing(20, 30)), shown(legless)[0])
     with pytest.raises(FramewrightError, match="body: poses without a person"):
-        first_body(shown(None))
+        first_with_people(shown(None))
 
 
 def test_the_skeleton_has_the_published_joints_and_colours() -> None:

@@ -22,6 +22,8 @@ from framewright.embedded.schedules import schedule_sigmas
 from framewright.errors import FramewrightError
 from framewright.sampling.noise import VideoNoise
 from framewright.sampling.window_plan import Windows
+from framewright.temporal.motion_settings import MotionSettings
+from framewright.temporal.patterns import PATTERNS
 from framewright.tests.graphs import long_video
 from torch import Tensor
 
@@ -60,6 +62,16 @@ def test_a_changed_plan_prompt_or_model_is_noticed_and_said(tmp_path: Path) -> N
     assert torch.equal(demo_video(tmp_path)[0], first)
 
 
+def test_another_model_is_noticed_where_the_first_segment_is_known(tmp_path: Path) -> None:
+    mask = torch.ones(25, 1, 8, 8)
+    mask[:9] = 0
+    known = {"samples": torch.zeros(25, 4, 8, 8), "noise_mask": mask}
+    assert demo_video(tmp_path, "extension", latent=known)[1].startswith("4 segments, kept in")
+    assert demo_video(tmp_path, "extension", latent=known, motion="demo")[1].startswith(
+        "the model is another"
+    )
+
+
 def test_what_is_set_on_the_model_for_later_is_noticed(tmp_path: Path) -> None:
     """The first prediction does not tell it, so the nodes before do; their ids and titles do not matter."""
 
@@ -92,6 +104,13 @@ def test_segments_that_share_calls_make_the_same_video(tmp_path: Path) -> None:
         shared, line = demo_video(tmp_path, together=together)
         assert line.startswith("the plan is another")
         torch.testing.assert_close(shared, alone, atol=1e-4, rtol=0)
+
+
+def test_the_pattern_of_known_frames_is_not_a_modules() -> None:
+    use(host := EmbeddedHost())
+    motion = open_motion(MOTION_FILES["demo"], "demo")
+    with pytest.raises(FramewrightError, match="pattern: one came that reads the frames that a long video"):
+        apply_motion(host.demo_model()[0], motion, MotionSettings(pattern=PATTERNS["known frames"]))
 
 
 def test_a_model_in_windows_takes_one_segment_at_once(tmp_path: Path) -> None:

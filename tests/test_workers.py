@@ -89,6 +89,20 @@ def test_a_worker_of_another_video_is_refused(tmp_path: Path, monkeypatch: pytes
         segments(tmp_path, 1)
 
 
+def test_workers_of_a_second_video_take_up_the_first(tmp_path: Path) -> None:
+    """That feeds it, and was made before."""
+    made = []
+    for count in (0, 1):
+        prompt, out = long_video(count), tmp_path / str(count)
+        prompt["more"] = {**prompt["long"], "inputs": {**prompt["long"]["inputs"], "name": "more"}}
+        prompt["more"]["inputs"]["latent_image"] = ["long", 0]
+        prompt["end"]["inputs"]["source"] = ["more", 0]
+        told = run(prompt, registry(), Folders(out, out, out / "temp"), Cache()).outputs
+        assert all(told[key]["text"][0].startswith("4 segments, kept in") for key in ("long", "more"))
+        made.append({path.name: load_file(path)["latents"] for path in (out / "more").rglob("segment_*")})
+    assert same(*made)
+
+
 def test_ray_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FramewrightError, match="backend: .*pip install ray"):

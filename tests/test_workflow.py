@@ -99,6 +99,54 @@ def test_bypass_without_an_input_of_the_type_is_a_cut() -> None:
     assert to_prompt(workflow, SMALL)["3"]["inputs"] == {}
 
 
+def test_a_primitive_sets_each_subgraph_s_own_widget() -> None:
+    inner = node(1, "Source", [("seed", "INT", 1)], widgets_values=[5, "fixed"])
+    subgraph = {
+        "id": "s",
+        "inputs": [{"name": "other", "type": "INT"}, {"name": "number", "type": "INT"}],
+        "nodes": [inner],
+        "links": [[1, -10, 1, 1, 0, "INT"]],
+    }
+    nodes = [node(number, "PrimitiveNode", widgets_values=[number, "fixed"]) for number in (1, 2)]
+    nodes += [node(number + 2, "s", [("number", "INT", number)], widgets_values=[5]) for number in (1, 2)]
+    links = [[number, number, 0, number + 2, 0, "INT"] for number in (1, 2)]
+    prompt = to_prompt({"nodes": nodes, "links": links, "definitions": {"subgraphs": [subgraph]}}, SMALL)
+    assert {key: one["inputs"] for key, one in prompt.items()} == {"3:1": {"seed": 1}, "4:1": {"seed": 2}}
+
+
+def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
+    inner = [
+        node(1, "Source", [("seed", "INT", None)], widgets_values=[5, "fixed"]),
+        {**node(2, "Pass", [("image", "IMAGE", 2), ("width", "INT", 1)], widgets_values=[16])},
+        node(3, "Sink", [("images", "IMAGE", 3)]),
+        node(4, "PrimitiveNode", widgets_values=[1, "fixed"]),
+        node(5, "Source", [("seed", "INT", 4)], widgets_values=[5, "fixed"]),
+    ]
+    inner[1]["inputs"][1]["widget"] = {"name": "width"}
+    links = [
+        [1, -10, 0, 2, 1, "INT"],
+        [2, 1, 0, 2, 0, "IMAGE"],
+        [3, 2, 1, 3, 0, "IMAGE"],
+        [4, 4, 0, 5, 0, "INT"],
+    ]
+    subgraph = {"id": "s", "inputs": [{"name": "broad", "type": "INT"}], "nodes": inner, "links": links}
+    frame = node(9, "s", widgets_values=[7, None, 24, 8])
+
+    def sent(*proxies: list[str]) -> list[Any]:
+        frame["properties"] = {"proxyWidgets": [*proxies]}
+        prompt = to_prompt({"nodes": [frame], "links": [], "definitions": {"subgraphs": [subgraph]}}, SMALL)
+        return [
+            prompt["9:1"]["inputs"]["seed"],
+            prompt["9:2"]["inputs"]["width"],
+            prompt["9:5"]["inputs"]["seed"],
+        ]
+
+    seed, after, primitive = ["1", "seed"], ["1", "control_after_generate"], ["4", "value"]
+    assert sent(seed, after, ["-1", "broad"], primitive) == [7, 24, 8]
+    assert sent(seed, after, ["2", "width"]) == [7, 24, 1]
+    assert sent(["1", "3: seed"]) == [7, 16, 1]
+
+
 def test_a_prompt_is_taken_as_it_is() -> None:
     prompt = {"7": {"class_type": "Anything", "inputs": {"x": [1, 2, 3]}, "extra": 1}}
     assert to_prompt(prompt, SMALL) == prompt

@@ -14,6 +14,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance  # noqa: E402
 from comfy_extras.nodes_sag import SelfAttentionGuidance  # noqa: E402
 from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.errors import FramewrightError  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from tiny import CPU, sampled  # noqa: E402
@@ -131,4 +132,23 @@ def called(model, memory: int) -> torch.Tensor:
 
 answer["lowvram_same"] = same(called(tuned, 0), called(tuned, 64))
 answer["lowvram_moves"] = differs(called(tuned, 64), called(still, 64))
+
+# Networks with less than the usual parts.
+distilled = tiny.sd15(shape={**tiny.SHAPE, "transformer_depth_middle": -2})  # no middle block at all
+answer["no_middle"] = bool(rendered(reading(distilled, "full")).isfinite().all())
+other = still.clone()
+other.add_object_patch("diffusion_model", torch.nn.Linear(1, 1))
+video = still.clone()
+video.add_object_patch("diffusion_model", with_frames := torch.nn.Module())
+with_frames.input_blocks = torch.nn.Module()
+with_frames.input_blocks.time_stack = torch.nn.Identity()
+for name, model, told in (
+    ("middle", distilled, "the model that came is"), ("UNet", other, "a Linear came"),
+    ("own frames", video, "layers over frames of its own"),
+):  # fmt: skip
+    try:
+        apply_motion(model, motion)
+        answer[f"motion_without_{name}"] = False
+    except FramewrightError as error:
+        answer[f"motion_without_{name}"] = told in str(error)
 prologue.answer(answer)

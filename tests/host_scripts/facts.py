@@ -1,4 +1,4 @@
-"""What a script sees inside the host: its device, its attention, whose `nodes` module, and the pack."""
+"""What a script sees inside the host: its device, attention, `nodes` module, the pack, and model files."""
 
 import prologue
 
@@ -6,9 +6,15 @@ prologue.setup()
 
 import comfy.ldm.modules.attention as attention  # noqa: E402
 import comfy.model_management as management  # noqa: E402
+from framewright.bridge.host import host  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
 
 import nodes  # noqa: E402
+
+controls = prologue.FOLDER / "models" / "controlnet"
+controls.mkdir(parents=True, exist_ok=True)
+(controls / "here.safetensors").touch()
+(controls / "gone.safetensors").symlink_to(controls / "nowhere")
 
 prologue.answer(
     {
@@ -17,5 +23,6 @@ prologue.answer(
         "attention": attention.optimized_attention.__name__,
         "nodes": nodes.__file__,
         "error": FramewrightError.__module__,
+        "controls": list(host().control_files()),
     }
 )

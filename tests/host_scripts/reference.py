@@ -85,7 +85,14 @@ run = getattr(HyperTile, "execute", None) or HyperTile().patch  # declared in ei
 given = run(reading(still), 32, 2, 0, False)
 tiled = given.result[0] if hasattr(given, "result") else given[0]
 small = apply_reference(still, {"samples": torch.zeros(1, 4, 8, 8)}, Extent(), (0.0, 1.0))
-for name, model in {"tiles": tiled, "size": small}.items():
+with_lora = still.clone()
+weight = "diffusion_model.out.2.weight"
+with_lora.add_patches({weight: ("diff", (torch.ones_like(still.model.state_dict()[weight]),))})
+answer["a reference UNet of the same weights"] = (
+    frames_of(reading(still, unet=still.clone())).isfinite().all().item()
+)
+shared = reading(with_lora, unet=still)
+for name, model in {"tiles": tiled, "size": small, "shared weights": shared}.items():
     try:
         frames_of(model)
         answer[f"error of {name}"] = False

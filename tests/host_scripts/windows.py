@@ -254,6 +254,27 @@ hooked = comfy.hooks.set_hooks_for_conditioning(positive, hook)
 whole = sampled(moving, hooked, negative, 8, **SMALL)
 answer["a hook does something"] = not close(whole, sampled(moving, positive, negative, 8, **SMALL), 1e-2)
 answer["chunks, a hook"] = close(sampled(run_in_chunks(moving, 4), hooked, negative, 8, **SMALL), whole, 1e-4)
+parts = zip((hooked, positive), ((0.0, 0.6), (0.6, 1.0)), strict=True)
+by_turns = [one for prompt, part in parts for one in comfy.hooks.set_timesteps_for_conditioning(prompt, part)]
+answer["chunks, a hook for some steps"] = close(
+    sampled(run_in_chunks(moving, 4), by_turns, negative, 8, **SMALL),
+    sampled(moving, by_turns, negative, 8, **SMALL), 1e-4,
+)  # fmt: skip
+try:
+    sampled(run_in_chunks(moving, 4), [*hooked, *positive], negative, 8, **SMALL)
+    answer["chunks, hooks side by side"] = False
+except FramewrightError as error:
+    answer["chunks, hooks side by side"] = "with other hooks came side by side" in str(error)
+
+# The host's negative beside a prompt for an area has its uuid; in little memory it is a call of its own.
+area = {"area": (8, 8, 0, 0), "control": cases["one"][0][0][1]["control"], "control_apply_to_uncond": True}
+for_area = [[positive[0][0], area]]
+model.model.memory_usage_factor = 1e18
+answer["a prompt for an area, one condition at a time"] = close(
+    sampled(in_windows(model, 5, 2), for_area, negative, FRAMES, **SMALL),
+    sampled(model, for_area, negative, FRAMES, **SMALL),
+)
+model.model.memory_usage_factor = factor
 
 # Prompts for another number of frames, even for as many as a window or a chunk has.
 for name, used in (

@@ -140,12 +140,13 @@ class Browser:
         """The tab as a PNG file."""
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
-    def mouse(self, kind: str, x: float, y: float, held: bool = False) -> None:
+    def mouse(self, kind: str, x: float, y: float, held: bool = False, modifiers: int = 0) -> None:
         """mousePressed, mouseMoved or mouseReleased, at pixels of the tab; `held`: with the left button."""
         down = kind != "mouseMoved"
         self._call(
             "Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=int(down),
             button="left" if down or held else "none", buttons=int(held or kind == "mousePressed"),
+            modifiers=modifiers,
         )  # fmt: skip
 
     def touch(self, kind: str, *points: tuple[float, float]) -> None:

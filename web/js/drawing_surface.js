@@ -36,6 +36,7 @@ export class Surface {
     this.undone = [];
     this.seen = undefined;
     this.drawing = undefined;
+    this.pointer = undefined; // that drew last: while it is held, other fingers and the palm draw nothing
     this._build(name);
   }
 
@@ -196,21 +197,28 @@ export class Surface {
     if (event.button > 0 || !this.drawing) return;
     event.stopPropagation();
     event.preventDefault();
+    if (this.canvas.hasPointerCapture?.(this.pointer)) return;
     this.keys.focus({ preventScroll: true });
     const before = this.text.value;
     const moved = this.editor.down(this.at(event), this.drawing, this, event);
     this.paint();
     if (!moved) return this._keep(before), this.refresh(true);
     const { canvas } = this;
-    const onMove = (next) => (next.stopPropagation(), moved(this.at(next)), this.paint());
-    const onUp = () => {
+    const { pointerId } = event;
+    this.pointer = pointerId;
+    const onMove = (next) => {
+      next.stopPropagation();
+      if (next.pointerId === pointerId) (moved(this.at(next)), this.paint());
+    };
+    const onUp = (last) => {
+      if (last.pointerId !== pointerId) return;
       canvas.removeEventListener("pointermove", onMove);
       for (const end of ["pointerup", "pointercancel"]) canvas.removeEventListener(end, onUp);
       this.editor.up?.(this.drawing, this);
       this._keep(before);
       this.refresh(true);
     };
-    canvas.setPointerCapture?.(event.pointerId);
+    canvas.setPointerCapture?.(pointerId);
     canvas.addEventListener("pointermove", onMove);
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, onUp);
   }
@@ -232,11 +240,12 @@ export class Surface {
 
 export const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
-/** Moves points by an offset, all of them no further than the canvas allows. */
+/** Moves points by an offset, all of them no further than the canvas allows; what is outside may stay there. */
 export function shift(points, offset, [width, height]) {
   const most = (axis, limit) => {
     const values = points.map((point) => point[axis]);
-    return Math.min(Math.max(offset[axis], -Math.min(...values)), limit - Math.max(...values));
+    const [least, furthest] = [Math.min(0, -Math.min(...values)), Math.max(0, limit - Math.max(...values))];
+    return Math.min(Math.max(offset[axis], least), furthest);
   };
   const by = [most(0, width), most(1, height)];
   return points.map((point) => point.map((value, axis) => Math.round((value + by[axis]) * 10) / 10));

@@ -209,9 +209,12 @@ class PoseEditor {
     STANDING.forEach(([x, y], joint) =>
       setJoint({ pose_keypoints_2d }, joint, [width / 2 + x * height, height * (0.56 + y)]),
     );
-    // In every key, so that who was there keeps their number.
-    for (const key of keys) key.people.push({ pose_keypoints_2d: [...pose_keypoints_2d] });
-    this.person = keys[0].people.length - 1;
+    // In every key, beyond all that were there, so that these keep their numbers.
+    this.person = Math.max(...keys.map((key) => key.people.length));
+    for (const key of keys) {
+      while (key.people.length < this.person) key.people.push({ pose_keypoints_2d: Array(3 * JOINTS).fill(0) });
+      key.people.push({ pose_keypoints_2d: [...pose_keypoints_2d] });
+    }
   }
 
   remove(keys) {

@@ -10,12 +10,10 @@ const COLOURS = ["#ff6b6b", "#ffd93d", "#6bcB77", "#4d96ff", "#e66bff", "#5be7e7
 function simplified(points, tolerance) {
   if (points.length < 3) return points;
   const [a, b] = [points[0], points.at(-1)];
-  const length = distance(a, b) || 1;
   let [furthest, most] = [0, -1];
-  points.forEach((p, k) => {
-    const off = Math.abs((b[0] - a[0]) * (a[1] - p[1]) - (a[0] - p[0]) * (b[1] - a[1])) / length;
-    const away = a[0] === b[0] && a[1] === b[1] ? distance(a, p) : off;
-    if (away > most) [furthest, most] = [k, away];
+  points.forEach((point, k) => {
+    const off = away([a, b], point);
+    if (off > most) [furthest, most] = [k, off];
   });
   if (most <= tolerance) return [a, b];
   const half = simplified(points.slice(0, furthest + 1), tolerance);
@@ -45,6 +43,7 @@ class StrokeEditor {
   constructor(node) {
     this.node = node;
     this.selected = undefined; // a stroke, or an anchor
+    this.drawn = undefined; // the stroke that is being drawn
     this.anchoring = false;
   }
 
@@ -145,7 +144,7 @@ class StrokeEditor {
     if (stroke) return this._drag(stroke, stroke.points, at, data);
     const drawn = { points: [at] };
     data.strokes.push(drawn);
-    this.selected = drawn;
+    this.selected = this.drawn = drawn;
     return (to) => distance(to, drawn.points.at(-1)) > 2 * surface.unit && drawn.points.push(to);
   }
 
@@ -158,10 +157,11 @@ class StrokeEditor {
     };
   }
 
-  /** A stroke that was only clicked is none; one that was drawn keeps the points that it needs. */
+  /** A click draws no stroke; one that was drawn keeps the points that it needs. */
   up(data, surface) {
-    const stroke = this.selected;
-    if (!stroke?.points) return;
+    const stroke = this.drawn;
+    this.drawn = undefined;
+    if (!stroke) return;
     const length = stroke.points.slice(1).reduce((sum, p, k) => sum + distance(p, stroke.points[k]), 0);
     if (length < 3 * surface.unit) this.remove(data);
     else stroke.points = simplified(stroke.points, surface.unit);
