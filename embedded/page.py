@@ -41,12 +41,16 @@ class Link:
 
 @dataclass(frozen=True)
 class Source:
-    """The end of a link: an output of a node that runs, or the value of a widget on a subgraph's frame."""
+    """The end of a link: an output of a node that runs, or the value of a widget on a subgraph's frame.
+
+    Where no value was saved there, it is that of `widget` of the node.
+    """
 
     node: str = ""
     slot: int = 0
     value: Any = None
     is_value: bool = False
+    widget: str = ""
 
 
 class Graph:
@@ -194,13 +198,15 @@ class Scope:
             return Source(value=around[at], is_value=True)
         if (proxied := self.proxied()) is not None:
             places = [(PROXIED_INPUT, name), *self._widgets_at(slot)]
-            found = [proxied[one] for one in places if one in proxied]
-            return Source(value=found[0], is_value=True) if found else None
-        shown = [number for number in range(len(declared)) if any(self._widgets_at(number))]
-        values = frame.get("widgets_values") or []
-        if slot in shown and isinstance(values, list) and shown.index(slot) < len(values):
-            return Source(value=values[shown.index(slot)], is_value=True)
-        return None
+            if found := [proxied[one] for one in places if one in proxied]:
+                return Source(value=found[0], is_value=True)
+        else:
+            shown = [number for number in range(len(declared)) if any(self._widgets_at(number))]
+            values = frame.get("widgets_values") or []
+            if slot in shown and isinstance(values, list) and shown.index(slot) < len(values):
+                return Source(value=values[shown.index(slot)], is_value=True)
+        inside = next(self._widgets_at(slot), None)
+        return None if inside is None else Source(":".join([*self.path, inside[0]]), widget=inside[1])
 
     def fed_by(self, origin: str, slot: int = 0) -> Iterator[tuple[Scope, Node, str]]:
         """The inputs linked to an output, by node and name; of subgraph nodes, those inside instead."""

@@ -75,11 +75,7 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
         if node["type"] not in VIRTUAL_NODES:
             if node["type"] not in object_info:
                 raise missing(node["type"], object_info, label(node))
-            own = _widgets(node, object_info[node["type"]])
-            proxied = where.proxied() or {}
-            values[where.id_of(node)] = {
-                name: proxied.get((str(node["id"]), name), value) for name, value in own.items()
-            }
+            values[where.id_of(node)] = _widgets(node, object_info[node["type"]])
     for where, node in active:
         if node["type"] == "PrimitiveNode":
             _spread_primitive(where, node, values)
@@ -88,9 +84,11 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
     for where, node in active:
         if node["type"] not in VIRTUAL_NODES:
             key = where.id_of(node)
-            inputs = _sent(node, values[key], object_info[node["type"]], titles, values)
+            proxied = where.proxied() or {}
+            own = {name: proxied.get((str(node["id"]), name), value) for name, value in values[key].items()}
+            inputs = _sent(node, own, object_info[node["type"]], titles, values)
             prompt[key] = {
-                "inputs": {**inputs, **_linked(where, node)},
+                "inputs": {**inputs, **_linked(where, node, values)},
                 "class_type": node["type"],
                 "_meta": {"title": _title(node, object_info)},
             }
@@ -174,13 +172,18 @@ def _sent(
     return sent
 
 
-def _linked(where: Scope, node: Node) -> dict[str, Any]:
+def _linked(where: Scope, node: Node, values: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Inputs that come by a link."""
     found: dict[str, Any] = {}
     for slot, one in enumerate(node.get("inputs") or []):
-        source = where.source(node, slot)
-        if source is not None:
-            found[one["name"]] = source.value if source.is_value else [source.node, source.slot]
+        name, source = one["name"], where.source(node, slot)
+        if source is None or (source.node, source.widget) == (where.id_of(node), name):
+            continue
+        if source.widget:
+            own = values.get(source.node, {})
+            found |= {name: own[source.widget]} if source.widget in own else {}
+        else:
+            found[name] = source.value if source.is_value else [source.node, source.slot]
     return found
 
 

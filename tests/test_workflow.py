@@ -52,7 +52,7 @@ def chain(**middle: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["core_04", "subgraph_v1"])
+@pytest.mark.parametrize("name", ["core_04", "subgraph_v1", "subgraph_proxies"])
 def test_recorded_page(name: str) -> None:
     workflow = load(PAGE / "workflows" / f"{name}.json")
     kept = copy.deepcopy(workflow)
@@ -117,10 +117,13 @@ def test_a_primitive_sets_each_subgraph_s_own_widget() -> None:
 def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
     inner = [
         node(1, "Source", [("seed", "INT", None)], widgets_values=[5, "fixed"]),
-        {**node(2, "Pass", [("image", "IMAGE", 2), ("width", "INT", 1)], widgets_values=[16])},
+        node(2, "Pass", [("image", "IMAGE", 2), ("width", "INT", 1)], widgets_values=[16]),
         node(3, "Sink", [("images", "IMAGE", 3)]),
         node(4, "PrimitiveNode", widgets_values=[1, "fixed"]),
         node(5, "Source", [("seed", "INT", 4)], widgets_values=[5, "fixed"]),
+        node(
+            6, "Source", [("seed", "INT", 5)], widgets_values=[5, "fixed"]
+        ),  # fed as an input that is no widget
     ]
     inner[1]["inputs"][1]["widget"] = {"name": "width"}
     links = [
@@ -128,6 +131,7 @@ def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
         [2, 1, 0, 2, 0, "IMAGE"],
         [3, 2, 1, 3, 0, "IMAGE"],
         [4, 4, 0, 5, 0, "INT"],
+        [5, -10, 0, 6, 0, "INT"],
     ]
     subgraph = {"id": "s", "inputs": [{"name": "broad", "type": "INT"}], "nodes": inner, "links": links}
     frame = node(9, "s", widgets_values=[7, None, 24, 8])
@@ -135,16 +139,13 @@ def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
     def sent(*proxies: list[str]) -> list[Any]:
         frame["properties"] = {"proxyWidgets": [*proxies]}
         prompt = to_prompt({"nodes": [frame], "links": [], "definitions": {"subgraphs": [subgraph]}}, SMALL)
-        return [
-            prompt["9:1"]["inputs"]["seed"],
-            prompt["9:2"]["inputs"]["width"],
-            prompt["9:5"]["inputs"]["seed"],
-        ]
+        where = {"9:1": "seed", "9:2": "width", "9:6": "seed", "9:5": "seed"}
+        return [prompt[key]["inputs"][name] for key, name in where.items()]
 
     seed, after, primitive = ["1", "seed"], ["1", "control_after_generate"], ["4", "value"]
-    assert sent(seed, after, ["-1", "broad"], primitive) == [7, 24, 8]
-    assert sent(seed, after, ["2", "width"]) == [7, 24, 1]
-    assert sent(["1", "3: seed"]) == [7, 16, 1]
+    assert sent(seed, after, ["-1", "broad"], primitive) == [7, 24, 24, 8]
+    assert sent(seed, after, ["2", "width"]) == [7, 24, 24, 1]
+    assert sent(["1", "3: seed"]) == [7, 16, 16, 1]
 
 
 def test_a_prompt_is_taken_as_it_is() -> None:
