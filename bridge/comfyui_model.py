@@ -1,10 +1,12 @@
 """The model handle over ComfyUI's ModelPatcher, by its own extension points only."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from comfy.model_sampling import ModelSamplingDiscrete, rescale_zero_terminal_snr_sigmas
 from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from torch import Tensor
 
@@ -101,6 +103,19 @@ class ComfyModel:
     def noised(self, sigma: float, noise: Tensor, latents: Tensor) -> Tensor:
         schedule, full = self.model.get_model_object("model_sampling"), is_full(sigma, self.highest_sigma())
         return schedule.noise_scaling(torch.tensor([sigma]), noise, latents, full)
+
+    def set_noise_levels(self, sigmas: Tensor) -> None:
+        sampling = copy.deepcopy(self.model.get_model_object("model_sampling"))
+        if not isinstance(sampling, ModelSamplingDiscrete):
+            raise FramewrightError(
+                f"noise_levels: as trained came for a model that samples by {type(sampling).__name__}, "
+                "expected the model's"
+            )
+        if sampling.zsnr:
+            sigmas = rescale_zero_terminal_snr_sigmas(sigmas)
+        every = len(sigmas) // len(sampling.sigmas)  # a distilled model, LCM, knows some of them alone
+        sampling.set_sigmas(sigmas[every - 1 :: every])
+        self.model.add_object_patch("model_sampling", sampling)
 
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         earlier = {where: len(self._options.get(where, ())) for where in PLACES}

@@ -58,6 +58,9 @@ class ModelHandle(Protocol):
         `weights` are the host's handles of those that it needs.
         """
 
+    def set_noise_levels(self, sigmas: Tensor) -> None:
+        """Sample by other sigmas [1000] (`sampling.noise_levels`); what the network predicts stays."""
+
     def refuse_areas(self, what: str) -> None:
         """Raise while sampling where a prompt is for an area: such a call holds a part of the picture.
 

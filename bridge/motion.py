@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from ..errors import FramewrightError
+from ..sampling.noise_levels import Betas
 from ..temporal.camera import CameraInput, load_camera
 from ..temporal.camera_path import CameraPath
 from ..temporal.checkpoint import FAMILY, MotionFile, describe, fill, load_motion
@@ -37,6 +38,19 @@ NORMED_ACROSS = {
     "LVDM, unconditional": (RESBLOCKS,),
     "PIA": (RESBLOCKS,),
     "Tune-A-Video": (RESBLOCKS,),
+}
+
+
+NOISE_LEVELS = ("as trained", "the model's")
+# Families that were trained with other noise levels than the image model, as their released code has it.
+_EVEN = Betas("variances")
+NOISED = {
+    "AnimateDiff SDXL": Betas(last=0.02),
+    "AnimateDiff v1": _EVEN,
+    "AnimateDiff v2 (or AnimateAnyone)": _EVEN,
+    "AnimateDiff v3": _EVEN,
+    "AnimateLCM": _EVEN,
+    "PIA": _EVEN,
 }
 
 
@@ -119,11 +133,13 @@ def apply_motion(
     settings: MotionSettings = AS_TRAINED,
     steps: tuple[float, float] = (0.0, 1.0),
     norms: str = NORMS[0],
+    noise_levels: str = NOISE_LEVELS[0],
 ) -> Any:
     """A clone of MODEL with the motion module's layers; raises where they do not fit.
 
     `steps` are the parts (0..1) of the sampler's way between which they act. `norms`: how the image model's
-    norms take the frames; AnimateDiff v1, say, was trained with them across frames.
+    norms take the frames; AnimateDiff v1, say, was trained with them across frames. `noise_levels`: those of
+    the family's training, or the MODEL's.
     """
     handle = host().handle(model).clone()
     sites = handle.sites()
@@ -136,6 +152,8 @@ def apply_motion(
             "pattern: one came that reads the frames that a long video knows, which a motion module is given "
             "otherwise; expected it at Apply Attention Pattern"
         )
+    if noise_levels == "as trained" and settings.strength and motion.file.family in NOISED:
+        handle.set_noise_levels(NOISED[motion.file.family].sigmas())
     settings = during(settings, steps, handle)
     paced = motion.file.known_conv is not None
     layers = AppliedMotion(motion.model, settings, motion.low_rank, motion.camera, paced)

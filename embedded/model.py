@@ -235,6 +235,9 @@ class EmbeddedHandle:
         full = is_full(sigma, self.highest_sigma())
         return self.model.schedule.noise_scaling(torch.tensor(sigma), noise, latents, full)
 
+    def set_noise_levels(self, sigmas: Tensor) -> None:
+        self.model = replace(self.model, schedule=NoiseSchedule(self.model.schedule.prediction, sigmas))
+
     def insert_layers(self, layers: Layers, places: Sequence[str], weights: Sequence[Any]) -> None:
         for where in places:
             self._set(where, (*self.model.options.get(where, ()), layers))

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import FramewrightError
+from ..sampling.noise_levels import TIMESTEPS, Betas
 
-TIMESTEPS = 1000
-BETA_FIRST, BETA_LAST = 0.00085, 0.012
 ABOVE_ALL = 999999999.9  # what ComfyUI takes for the sigma of the start, so that any real one is below it
 
 
@@ -20,19 +19,18 @@ def _to_frames(sigma: Tensor, ndim: int) -> Tensor:
 
 
 class NoiseSchedule:
-    """The 1000 scaled-linear noise levels of latent diffusion (Rombach et al. 2022), and what a net predicts.
+    """1000 noise levels, and what a net predicts.
 
     x = x0 + sigma·noise throughout (Karras et al. 2022); `prediction` is "eps" (Ho et al. 2020) or "v"
-    (Salimans & Ho 2022). A sigma is a tensor of no dimension, or [F] with one for each frame.
+    (Salimans & Ho 2022); `sigmas` [1000] begin with the lowest, None: latent diffusion's. A sigma is a tensor
+    of no dimension, or [F] with one for each frame.
     """
 
-    def __init__(self, prediction: Literal["eps", "v"]) -> None:
+    def __init__(self, prediction: Literal["eps", "v"], sigmas: Tensor | None = None) -> None:
         if prediction not in ("eps", "v"):
             raise FramewrightError(f"prediction: {prediction!r} came, expected 'eps' or 'v'")
         self.prediction = prediction
-        betas = torch.linspace(BETA_FIRST**0.5, BETA_LAST**0.5, TIMESTEPS, dtype=torch.float64) ** 2
-        kept = torch.cumprod(1 - betas, 0)
-        sigmas = ((1 - kept) / kept).sqrt()
+        sigmas = Betas().sigmas() if sigmas is None else sigmas
         self.sigmas = sigmas.float()
         self.log_sigmas = sigmas.log().float()
 

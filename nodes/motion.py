@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.host import host
-from ..bridge.motion import NORMS, add_lora, apply_motion, open_motion
+from ..bridge.motion import NOISE_LEVELS, NORMS, add_lora, apply_motion, open_motion
 from ..bridge.motion import Motion as MotionModule
 from ..bridge.pictures import image
 from ..pictures.unet_map import unet_map
@@ -154,6 +154,9 @@ class ApplyMotionModule(io.ComfyNode):
                               tooltip="From Attention Pattern: which frames each frame reads in the module."),
                 Windows.Input("windows", optional=True,
                               tooltip="From Temporal Windows, for more frames than the module takes."),
+                io.Combo.Input("noise_levels", options=list(NOISE_LEVELS), optional=True,
+                               default=NOISE_LEVELS[0],
+                               tooltip="AnimateDiff was trained with others than SD 1.5 and SDXL."),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The image model with temporal layers.")],
         )  # fmt: skip
@@ -164,13 +167,15 @@ class ApplyMotionModule(io.ComfyNode):
         end_percent: float = 1.0, frame_strength: str = "", layer_strength: str = "",
         mask: Tensor | None = None, positions: PositionRule | None = None, group_norm: str = NORMS[0],
         pattern: AttentionRule | None = None, windows: WindowsPlan | None = None,
+        noise_levels: str = NOISE_LEVELS[0],
     ) -> io.NodeOutput:  # fmt: skip
         layers = layer_values(layer_strength, "layer_strength")
         frames = frame_values(frame_strength, "frame_strength")
         settings = MotionSettings(
             strength, layers, frames=frames, mask=mask, positions=positions, pattern=pattern, views=windows
         )
-        return io.NodeOutput(apply_motion(model, motion, settings, (start_percent, end_percent), group_norm))
+        steps = start_percent, end_percent
+        return io.NodeOutput(apply_motion(model, motion, settings, steps, group_norm, noise_levels))
 
 
 NODES = [LoadMotionModule, LoadMotionLora, MotionModuleInfo, MotionPositions, ApplyMotionModule]

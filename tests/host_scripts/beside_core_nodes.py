@@ -4,17 +4,22 @@ import prologue
 
 prologue.setup()
 
+from dataclasses import replace  # noqa: E402
+
 import comfy.hooks  # noqa: E402
 import comfy.model_management  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
+from comfy.model_sampling import rescale_zero_terminal_snr_sigmas  # noqa: E402
 from comfy_extras.nodes_freelunch import FreeU, FreeU_V2  # noqa: E402
 from comfy_extras.nodes_hypertile import HyperTile  # noqa: E402
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete  # noqa: E402
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance  # noqa: E402
 from comfy_extras.nodes_sag import SelfAttentionGuidance  # noqa: E402
 from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
+from framewright.sampling.noise_levels import Betas  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from tiny import CPU, sampled  # noqa: E402
@@ -132,6 +137,26 @@ def called(model, memory: int) -> torch.Tensor:
 
 answer["lowvram_same"] = same(called(tuned, 0), called(tuned, 64))
 answer["lowvram_moves"] = differs(called(tuned, 64), called(still, 64))
+
+# The noise levels of a family's training, beside what the core sets of them.
+v3 = replace(motion, file=replace(motion.file, family="AnimateDiff v3"))
+levels = Betas("variances").sigmas()
+for name, given, expected in (
+    ("eps", still, levels),
+    ("v_prediction", core(ModelSamplingDiscrete, "v_prediction", False)(still), levels),
+    ("lcm", core(ModelSamplingDiscrete, "lcm", False)(still), levels[19::20]),
+    (
+        "zsnr",
+        core(ModelSamplingDiscrete, "v_prediction", True)(still),
+        rescale_zero_terminal_snr_sigmas(levels),
+    ),
+):
+    before, after = (one.get_model_object("model_sampling") for one in (given, apply_motion(given, v3)))
+    answer[f"levels_{name}"] = torch.allclose(after.sigmas, expected.float(), rtol=1e-4)
+    answer[f"kind_{name}"] = type(after) is type(before) and not torch.allclose(after.sigmas, before.sigmas)
+answer["levels_act"] = differs(rendered(apply_motion(still, v3)), once)
+answer["levels_rest"] = torch.equal(rendered(apply_motion(still, v3, noise_levels="the model's")), once)
+answer["levels_gone"] = torch.equal(rendered(moving), once)
 
 # Networks with less than the usual parts.
 distilled = tiny.sd15(shape={**tiny.SHAPE, "transformer_depth_middle": -2})  # no middle block at all
