@@ -39,8 +39,6 @@ NORMED_ACROSS = {
     "PIA": (RESBLOCKS,),
     "Tune-A-Video": (RESBLOCKS,),
 }
-
-
 NOISE_LEVELS = ("as trained", "the model's")
 # Families that were trained with other noise levels than the image model, as their released code has it.
 _EVEN = Betas("variances")

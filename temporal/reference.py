@@ -59,11 +59,6 @@ class Reference:
             )
         bank: Bank = {}
         call(conditions.index(0) * (len(x) // len(conditions)), _alone(options, bank))
-        if not bank:
-            raise FramewrightError(
-                "model: one came whose self-attention says nothing of what it reads, expected one with a "
-                "latent-diffusion UNet, such as SD 1.5 or SDXL"
-            )
         return self._reading(options, bank)
 
     def _reading(self, options: dict[str, Any], bank: Bank) -> dict[str, Any]:

@@ -121,9 +121,8 @@ def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
         node(3, "Sink", [("images", "IMAGE", 3)]),
         node(4, "PrimitiveNode", widgets_values=[1, "fixed"]),
         node(5, "Source", [("seed", "INT", 4)], widgets_values=[5, "fixed"]),
-        node(
-            6, "Source", [("seed", "INT", 5)], widgets_values=[5, "fixed"]
-        ),  # fed as an input that is no widget
+        # Fed as an input that is no widget.
+        node(6, "Source", [("seed", "INT", 5)], widgets_values=[5, "fixed"]),
     ]
     inner[1]["inputs"][1]["widget"] = {"name": "width"}
     links = [

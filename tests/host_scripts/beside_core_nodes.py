@@ -1,10 +1,10 @@
 """Patterns and motion modules beside core nodes that patch attention, beside hooks, and in low memory."""
 
+from dataclasses import replace
+
 import prologue
 
 prologue.setup()
-
-from dataclasses import replace  # noqa: E402
 
 import comfy.hooks  # noqa: E402
 import comfy.model_management  # noqa: E402
@@ -18,6 +18,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance  # noqa: E402
 from comfy_extras.nodes_sag import SelfAttentionGuidance  # noqa: E402
 from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
+from framewright.bridge.reference import apply_reference  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
 from framewright.sampling.noise_levels import Betas  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
@@ -176,4 +177,9 @@ for name, model, told in (
         answer[f"motion_without_{name}"] = False
     except FramewrightError as error:
         answer[f"motion_without_{name}"] = told in str(error)
+try:
+    apply_reference(other, {"samples": torch.zeros(1, 4, 16, 16)}, Extent(), (0.0, 1.0))
+    answer["reference_without_UNet"] = False
+except FramewrightError as error:
+    answer["reference_without_UNet"] = "a Linear came" in str(error)
 prologue.answer(answer)
