@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .bridge.comfyui_routes import add_routes
+from .embedded.ranges import ranged
 from .nodes import (
     attention,
     camera,
@@ -24,22 +25,25 @@ from .nodes import (
 
 WEB_DIRECTORY = "./web"
 NODES = [
-    *demo.NODES,
-    *prompts.NODES,
-    *motion.NODES,
-    *camera.NODES,
-    *image.NODES,
-    *maps.NODES,
-    *control.NODES,
-    *strokes.NODES,
-    *poses.NODES,
-    *flow.NODES,
-    *layers.NODES,
-    *attention.NODES,
-    *windows.NODES,
-    *noise.NODES,
-    *long_video.NODES,
-    *frames.NODES,
+    ranged(node)
+    for node in (
+        *demo.NODES,
+        *prompts.NODES,
+        *motion.NODES,
+        *camera.NODES,
+        *image.NODES,
+        *maps.NODES,
+        *control.NODES,
+        *strokes.NODES,
+        *poses.NODES,
+        *flow.NODES,
+        *layers.NODES,
+        *attention.NODES,
+        *windows.NODES,
+        *noise.NODES,
+        *long_video.NODES,
+        *frames.NODES,
+    )
 ]
 
 

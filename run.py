@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the workflow failed, 2 the command line is wrong, 130 inte
 
 import argparse
 import sys
+import traceback
 import types
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def main() -> int:
 
             used, made = render(*given)
     except FramewrightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:  # a fault in a node, not in what came
+        traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

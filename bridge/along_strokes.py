@@ -9,6 +9,7 @@ from torch import Tensor
 from ..controls.stroke_flow import Carried, Completion
 from ..controls.strokes import Drawing
 from ..errors import FramewrightError
+from ..temporal.slots import NUMBERS
 from .host import GuiderHandle, host
 from .pictures import frames_of
 
@@ -53,7 +54,7 @@ def sample_along(
         def told(step: int, x0: Tensor, x: Tensor, of: int, before: int = (number - 1) * steps) -> None:
             show(before + step + 1, x0)
 
-        samples = _guider(sampling, hint).sample(
+        samples = _guider(sampling, hint).part([number], frames, {NUMBERS: torch.tensor([number])}).sample(
             noise[number : number + 1], blank, sampling.sampler, sampling.sigmas, None,
             (sampling.noise.seed + number) % 2**64, told,
         )  # fmt: skip

@@ -74,6 +74,14 @@ class FrameControl(comfy.controlnet.ControlBase):
         return one
 
 
+def check_frames(control: Any, frames: int) -> None:
+    """FramewrightError where a ControlNet, or one before it, has weights for another number of frames."""
+    while control is not None:
+        if isinstance(control, FrameControl):
+            control.weights.check(frames)
+        control = control.previous_controlnet
+
+
 def _for_each(residual: Tensor | None, batch: int) -> Tensor | None:
     """What is the same for a whole batch, as T2I adapters give it of one map, for each of its rows."""
     if residual is None or len(residual) != 1:

@@ -11,7 +11,8 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from .comfyui_frame_control import FrameControl
+from ..temporal.slots import TOTAL
+from .comfyui_frame_control import FrameControl, check_frames
 from .comfyui_sparse_control import SparseControl
 from .comfyui_windows import cut_rows
 from .host import Told
@@ -41,7 +42,7 @@ class ComfyGuider:
         index, one = torch.tensor(frames), copy.copy(self.guider)
         one.model_patcher = self.guider.model_patcher.clone()
         one.model_options = one.model_patcher.model_options
-        one.model_options["transformer_options"].update(options)
+        one.model_options["transformer_options"].update(options | {TOTAL: total})
         one.original_conds = {
             name: [_part(cond, total, index) for cond in conds]
             for name, conds in self.guider.original_conds.items()
@@ -90,6 +91,7 @@ def _told(cond: Any) -> Iterator[Tensor | str]:
 def _part(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
     cut = cut_rows(cond, total, frames)
     if cond.get("control") is not None:
+        check_frames(cond["control"], total)
         cut["control"] = _control(cond["control"], frames)
     return cut
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 from ..errors import FramewrightError
 from ..sampling.noise import is_full
 from ..sampling.window_plan import Windows
-from ..temporal.extent import Extent
+from ..temporal.extent import LEVELS, Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
-from ..temporal.reference import Reference
+from ..temporal.reference import FOLLOWED, Reference
 from ..temporal.self_attention import self_attention_patch
 from ..temporal.slots import (
     CROSS,
@@ -94,8 +95,13 @@ class ComfyModel:
     def input_channels(self) -> int:
         return self._unet.input_blocks[0][0].in_channels
 
-    def sigma_at(self, percent: float) -> float:
-        return float(self.model.get_model_object("model_sampling").percent_to_sigma(percent))
+    @property
+    def latent_channels(self) -> int:
+        return self.model.model.latent_format.latent_channels
+
+    def tell_levels(self) -> None:
+        if LEVELS not in self.model.wrappers.get(WrappersMP.PREPARE_SAMPLING, {}):
+            self.model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, LEVELS, _telling)
 
     def highest_sigma(self) -> float:
         return float(self.model.get_model_object("model_sampling").sigma_max)
@@ -153,26 +159,33 @@ class ComfyModel:
         self.model.set_model_input_block_patch(_Numbered(patch))
 
     def latent_in(self, latents: Tensor) -> Tensor:
+        if self.model.model.latent_format.latent_dimensions != 2:
+            raise FramewrightError(
+                f"model: {type(self.model.model).__name__}, a model of whole videos, came, expected an image "
+                "model"
+            )
         return self.model.model.process_latent_in(latents)
 
     def set_attention(self, pattern: Pattern, extent: Extent) -> None:
         replaced = self._options.get("patches_replace", {}).get("attn1", {})
         for site in transformer_sites(self._unet):
             patch = self_attention_patch(pattern, attention, extent, replaced.get(site))
-            self.model.set_model_attn1_replace(patch, *site)
+            self.model.set_model_attn1_replace(_Numbered(patch), *site)
 
     def add_reference(self, latents: Tensor, noise: Tensor, extent: Extent, unet: Any = None) -> None:
         self.sites()  # which raises where there are none
         reference = Reference(self.latent_in(latents), noise, extent, attention)
         number = len(self.model.wrappers.get(WrappersMP.APPLY_MODEL, {}))
-        if unet is not None:
+        if unet is not None and unet.model is not self.model.model:
             self.model.set_additional_models(f"{KEY}_reference_{number}", [unet])
         wrapper = _Shared(_referring(reference, unet))
         self.model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{number}", wrapper)
+        if FOLLOWED not in self.model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
+            self.model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, FOLLOWED, _following)
 
-    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
+    def add_windows(self, windows: Windows, start: float = 0.0, end: float = 1.0) -> None:
         manner = self._handler.manner
-        self._set_handler(replace(manner, windows=manner.windows.then(windows, highest, lowest)))
+        self._set_handler(replace(manner, windows=manner.windows.then(windows, start, end)))
 
     def set_chunk(self, frames: int) -> None:
         self._set_handler(replace(self._handler.manner, chunk=frames))
@@ -203,6 +216,24 @@ class ComfyModel:
         if KEY not in self.model.wrappers.get(WrappersMP.PREPARE_SAMPLING, {}):
             self.model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, at_once)
         self.model.add_callback(CallbacksMP.ON_CLEANUP, handler.end)
+
+
+def _telling(
+    executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, model_options: Any = None, **more: Any
+) -> Any:
+    """The host's preparing of a render, whose model by now samples as it is going to."""
+    schedule = model.get_model_object("model_sampling")
+    told = lru_cache(lambda part: float(schedule.percent_to_sigma(part)))
+    model_options["transformer_options"][LEVELS] = told
+    return executor(model, noise_shape, conds, model_options=model_options, **more)
+
+
+def _following(executor: Any, *given: Any, **more: Any) -> Any:
+    """A guider's sampling; tells which prompts it follows, as nodes may call the model with others alone."""
+    guider = executor.class_obj
+    followed = {cond["uuid"] for cond in guider.conds.get("positive", ()) if "uuid" in cond}
+    guider.model_options["transformer_options"][FOLLOWED] = followed
+    return executor(*given, **more)
 
 
 def _referring(reference: Reference, unet: Any) -> Callable[..., Tensor]:

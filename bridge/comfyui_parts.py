@@ -11,10 +11,17 @@ from torch import Tensor
 from ..temporal.parts import Parts
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    mask: Tensor | None = None,
+    attn_precision: torch.dtype | None = None,
+) -> Tensor:
     """The attention function that the host was started with; SageAttention's would pass over a mask."""
     chosen = optimized_attention if mask is None else attention_pytorch
-    return chosen(q, k, v, heads, mask=mask)
+    return chosen(q, k, v, heads, mask=mask, attn_precision=attn_precision)
 
 
 class _Layers(comfy.ops.manual_cast):

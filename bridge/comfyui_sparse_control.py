@@ -1,5 +1,6 @@
 """A sparse ControlNet as ComfyUI's own kind of object, beside any other in a chain."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class SparseControl(comfy.controlnet.ControlNet):
     def __init__(self, net: SparseControlNet | None) -> None:
         super().__init__(net, load_device=management.get_torch_device())
         self.at: tuple[int, ...] = ()
-        self._base: Any = None  # the model that it runs beside, during a render
+        self._base: Any = None  # of the model that it runs beside: a weak reference, as renders may break off
         self._features: dict[tuple[int, ...], Tensor] = {}  # by the size of the latents
 
     @property
@@ -61,7 +62,7 @@ class SparseControl(comfy.controlnet.ControlNet):
             )
             if self.sees_latents:
                 used = management.loaded_models(only_currently_used=True)
-                shown = self._base.process_latent_in(self.vae.encode(shown.movedim(1, -1)))
+                shown = self._base().process_latent_in(self.vae.encode(shown.movedim(1, -1)))
                 management.load_models_gpu(used)  # which the VAE may have put off the device
             self._features[size] = self.control_model.embed(shown.to(x.device, self._dtype))
         return self._features[size]
@@ -69,11 +70,11 @@ class SparseControl(comfy.controlnet.ControlNet):
     @property
     def _dtype(self) -> Any:
         """What the model is computed in."""
-        return self._base.manual_cast_dtype or self._base.get_dtype()
+        return self._base().manual_cast_dtype or self._base().get_dtype()
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)
-        self._base = model
+        self._base = weakref.ref(model)
         self._features.clear()
 
     def cleanup(self) -> None:

@@ -17,8 +17,9 @@ from ..errors import FramewrightError
 from ..sampling.chunks import Together, in_chunks
 from ..sampling.window_plan import Frames, Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
-from ..temporal.slots import CHUNK, FRAMES, NUMBERS, Chunk, numbers_in_video
+from ..temporal.slots import CHUNK, FRAMES, NUMBERS, TOTAL, Chunk, numbers_in_video
 from .comfyui_control import Hints, WindowControl
+from .comfyui_frame_control import check_frames
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,12 @@ class WindowHandler(ContextHandlerABC):
                 f"model: latents of {list(x_in.shape)} came, expected [frames, channels, height, width]; for "
                 "models of whole videos there are the core's own context windows"
             )
-        windowed = self.manner.windows.at(_level(timestep), len(x_in)) is not None
+        windowed = self._windows(model, x_in, timestep) is not None
         controlled = any("control" in cond for one in conds for cond in one or ())
         return windowed or self._chunked(x_in) or (self.manner.hints_once and controlled)
+
+    def _windows(self, model: Any, x_in: Tensor, timestep: Tensor) -> Windows | None:
+        return self.manner.windows.at(_level(timestep), len(x_in), model.model_sampling.percent_to_sigma)
 
     def _chunked(self, x_in: Tensor) -> bool:
         return self.manner.chunk is not None and len(x_in) > self.manner.chunk
@@ -85,13 +89,13 @@ class WindowHandler(ContextHandlerABC):
     ) -> list[Tensor]:
         options = model_options["transformer_options"]
         level = _level(timestep)
-        windows = self.manner.windows.at(level, len(x_in))
+        windows = self._windows(model, x_in, timestep)
 
         def call(conds: list, x: Tensor, frames: Tensor, told: dict[str, Any]) -> list[Tensor]:
             management.throw_exception_if_processing_interrupted()
             cut = [self.get_resized_cond(cond, x_in, frames) for cond in conds]
             times = timestep if timestep.shape[0] != x_in.shape[0] else timestep.index_select(0, frames)
-            told = {**options, **told, NUMBERS: numbers_in_video(frames, options)}
+            told = {TOTAL: len(x_in), **options, **told, NUMBERS: numbers_in_video(frames, options)}
             return calc_cond_batch(model, cut, x, times, {**model_options, "transformer_options": told})
 
         if windows is None and self._chunked(x_in):
@@ -109,7 +113,7 @@ class WindowHandler(ContextHandlerABC):
 
             def chunk(place: int, x: Tensor, frames: Tensor, together: Together) -> list[Tensor]:
                 one = [cond if number == place else None for number, cond in enumerate(conds)]
-                own = self._controlled(one, [tuple(frames.tolist())])
+                own = self._controlled(one, [tuple(frames.tolist())], len(x_in))
                 own.show(frames)
                 return [call(own.conds, x, frames, {CHUNK: Chunk(together, every)})[place]]
 
@@ -120,7 +124,8 @@ class WindowHandler(ContextHandlerABC):
             return [one for (one,) in made]
         windows = windows or Windows(len(x_in), 0)
         step = nearest_step(options.get("sample_sigmas"), level) if windows.moves else 0
-        controlled = self._controlled(conds, [window.frames for window in windows.plan(len(x_in), step)])
+        held = [window.frames for window in windows.plan(len(x_in), step)]
+        controlled = self._controlled(conds, held, len(x_in))
 
         def window(x: Tensor, frames: Tensor, length: int) -> list[Tensor]:
             controlled.show(frames)
@@ -130,7 +135,7 @@ class WindowHandler(ContextHandlerABC):
         at_once = self._windows_a_call(windows.length, model, controlled.conds, x_in)
         return denoise(windows, x_in, step, window, at_once)
 
-    def _controlled(self, conds: list, held: Sequence[Frames]) -> "_Controlled":
+    def _controlled(self, conds: list, held: Sequence[Frames], total: int) -> "_Controlled":
         """The conditions with their ControlNets, each in a form for the windows that hold these frames."""
         uses, made = Counter(frame for frames in held for frame in frames), {}
 
@@ -139,6 +144,7 @@ class WindowHandler(ContextHandlerABC):
             if control is None:
                 return cond
             if id(control) not in made:
+                check_frames(control, total)
                 made[id(control)] = WindowControl(control, self._hints, uses)
             return {**cond, "control": made[id(control)]}
 

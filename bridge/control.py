@@ -27,21 +27,21 @@ class Strengths:
     frames: Sequence[float] | None = None
     steps: Sequence[tuple[float, float]] = ()
     layers: Mapping[Layer, float] | None = None
-    mask: Tensor | None = None  # [H, W] or [M, H, W]
+    mask: Tensor | None = None  # [M, H, W]
 
     def weights(self, frames: int, fit: str) -> ControlWeights | None:
         """For a video of so many frames; None where `strength` says it all."""
         if self.frames is None and self.mask is None and not self.steps and not self.layers:
             return None
         each = None if self.frames is None else fit_frames(torch.tensor(self.frames), frames, "hold")
-        mask = None if self.mask is None else _stacked(self.mask)
+        mask = self.mask
         if mask is not None and len(mask) > 1:
             mask = fit_frames(mask, frames, fit)
         return ControlWeights(each, mask, self.layers or {}, tuple(self.steps))
 
     def count(self, maps: int) -> int:
         """The frames of a video of which only its maps are known; raises where these do not tell."""
-        masks = 1 if self.mask is None else len(_stacked(self.mask))
+        masks = 1 if self.mask is None else len(self.mask)
         if maps == masks == 1 and self.frames is not None:
             raise FramewrightError(
                 "frames: 0 came beside one map and frame_strength, expected the video's number of frames"
@@ -53,10 +53,6 @@ class Strengths:
         given = [1.0] if self.frames is None else self.frames
         each = fit_frames(torch.tensor(given), frames, "hold").tolist()
         return replace(self, frames=[each[frame] if frame in at else 0.0 for frame in range(frames)])
-
-
-def _stacked(mask: Tensor) -> Tensor:
-    return mask[None] if mask.ndim == 2 else mask
 
 
 def sparse_control(path: Path) -> Any:

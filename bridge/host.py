@@ -43,8 +43,12 @@ class ModelHandle(Protocol):
     def input_channels(self) -> int:
         """Channels that the network takes, latents and whatever is beside them."""
 
-    def sigma_at(self, percent: float) -> float:
-        """The noise level that a sampler has come down to when this part (0..1) of its way is done."""
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents that it samples."""
+
+    def tell_levels(self) -> None:
+        """Let calls be told the noise levels of parts of sampling, which an Extent looks for."""
 
     def highest_sigma(self) -> float:
         """The noise level that its schedule begins with."""
@@ -90,8 +94,8 @@ class ModelHandle(Protocol):
         They are this MODEL's at the noise level of each step, or those of another, `unet`, at its lowest.
         """
 
-    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
-        """Sample in windows between these noise levels, where no later call says otherwise."""
+    def add_windows(self, windows: Windows, start: float = 0.0, end: float = 1.0) -> None:
+        """Sample in windows between these parts (0..1) of sampling, where no later call says otherwise."""
 
     def set_chunk(self, frames: int) -> None:
         """Pass at most so many frames at a time through the image model, outside of windows."""
@@ -124,8 +128,8 @@ def during(extent: SomeExtent, steps: tuple[float, float], handle: ModelHandle) 
             named = layer if isinstance(layer, str) else f"{layer[0]} {layer[1]}"
             there = ", ".join(f"{side} {number}" for side, number in sites)
             raise FramewrightError(f"layer_strength: {named} came, expected one of this model's: {there}")
-    start, end = (handle.sigma_at(part) for part in steps)
-    return replace(extent, sigmas=(start, end))
+    handle.tell_levels()
+    return replace(extent, steps=steps)
 
 
 class GuiderHandle(Protocol):

@@ -25,5 +25,6 @@ def animate_image(model: Any, motion: Motion, vae: Any, image: Tensor, affinity:
         raise FramewrightError(f"image: {image.shape[0]} pictures came, expected 1")
     handle = host().handle(model).clone()
     latents = handle.latent_in(vae.encode(image)).float()
+    handle.refuse_areas("a picture")
     handle.add_input_patch(ImageInput(motion.file.input_conv, latents, affinity))
     return handle.model

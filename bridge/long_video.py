@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -124,9 +126,9 @@ class LongVideo:
 
     def _parts(self) -> Iterator[Tensor | str]:
         function = getattr(self._sampler, "sampler_function", self._sampler)
-        yield f"{self.plan} {self._seed} {getattr(function, '__name__', function)} "
+        yield f"{self.plan} {self._seed} {_named(function)} "
         yield f"{self.known_noise:g} {self.together} "
-        yield repr(sorted(getattr(self._sampler, "extra_options", {}).items()))
+        yield _named(getattr(self._sampler, "extra_options", {}))
         yield from (self.latents, self.given, self._noise, self._sigmas)
         yield from self.guider.settings()
 
@@ -211,6 +213,26 @@ def _open(video: LongVideo, name: str) -> tuple[SegmentStore, str]:
             f"the plan is another than in the {others} earlier of this name; begins anew in {folder}",
         )
     return store, f"{segments} segments, kept in {folder}"
+
+
+def _named(value: Any, depth: int = 4) -> str:
+    """A sampler, or a setting of one, by what is the same of it in every process."""
+    if isinstance(value, str | int | float | None):
+        return repr(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_named(value[key], depth)}' for key in sorted(value, key=str))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_named(one, depth) for one in value)}]"
+    if isinstance(value, Tensor):
+        return str(value.tolist())
+    held: list | dict
+    if isinstance(value, partial):
+        name, held = _named(value.func), [value.args, value.keywords]
+    elif isinstance(value, FunctionType):
+        name, held = value.__name__, [cell.cell_contents for cell in value.__closure__ or ()]
+    else:
+        name, held = type(value).__qualname__, getattr(value, "__dict__", {})
+    return name + (_named(held, depth - 1) if depth and held else "")
 
 
 def _means(tensor: Tensor) -> list[float]:

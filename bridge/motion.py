@@ -116,6 +116,8 @@ def control_camera(motion: Motion, file: Path, path: CameraPath, strength: float
     """The motion module with a camera that goes the path; raises where the file is none or does not fit."""
     if not isinstance(motion.model, MotionModel):
         raise FramewrightError(f"motion: {motion.name} came, expected a module of the AnimateDiff type")
+    if motion.camera is not None:
+        raise FramewrightError(f"motion: {motion.name} came, which has a camera; expected one without")
     control = load_camera(file, host().parts(), host().read_pickle)
     control.check(motion.model, file.name)
     camera = CameraInput(control, motion.model, path, strength)
@@ -165,7 +167,7 @@ def apply_motion(
         handle.add_input_patch(KnownFrames(motion.file.known_conv, settings))
     if settings.views is not None:  # as under Context Windows
         handle.encode_hints_once()
-    extent = Extent(settings.strength, sigmas=settings.sigmas)  # hosts copy it with every MODEL
+    extent = Extent(settings.strength, steps=settings.steps)  # hosts copy it with every MODEL
     if norms == "across frames" or (norms == "as trained" and motion.file.family in NORMED_ACROSS):
         handle.norm_across_frames(NORMED_ACROSS.get(motion.file.family, (RESBLOCKS,)), extent)
     return handle.model

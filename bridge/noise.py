@@ -73,7 +73,7 @@ def invert(guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]) ->
     clip, handle = latent["samples"], host().guider(guider)
     if clip.ndim != 4:
         raise FramewrightError(
-            f"latent: samples of {list(clip.shape)} came, expected [frames, channels, height, width]"
+            f"samples: latents of {list(clip.shape)} came, expected [frames, channels, height, width]"
         )
     if len(sigmas) < 2 or not bool((sigmas.diff() < 0).all()):
         raise FramewrightError(f"sigmas: {sigmas.tolist()} came, expected at least 2 levels that fall")

@@ -31,5 +31,6 @@ def guide_poses(model: Any, path: Path, image: Tensor, extent: Extent, steps: tu
         seen = (guider(part.to(device, dtype)).cpu() for part in parts)
         features = torch.cat(list(counted(seen, len(parts))))
     handle = host().handle(model).clone()
+    handle.refuse_areas("pose maps")
     handle.add_input_patch(PoseInput(features, during(extent, steps, handle)))
     return handle.model

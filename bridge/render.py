@@ -29,7 +29,7 @@ def render(
             server = stack.enter_context(serve(hosts[0], extra_args=there)).url
         client = stack.enter_context(Client(server))
         info = client.object_info()
-        prompt = set_inputs(to_prompt(page, info), list(assignments), info)
+        prompt = set_inputs(to_prompt(page, info, f"the ComfyUI at {server}"), list(assignments), info)
         _upload(client, prompt, info, inputs)
         version = client.system_stats()["system"].get("comfyui_version", "of unknown version")
         history = _follow(client, client.queue(prompt, page), prompt)

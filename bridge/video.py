@@ -47,4 +47,9 @@ def decode_video(samples: dict[str, Any], vae: Any, fps: float) -> Any:
         raise FramewrightError(
             f"samples: latents of {list(latents.shape)} came, expected [frames, channels, height, width]"
         )
+    if latents.shape[1] != vae.latent_channels:
+        raise FramewrightError(
+            f"samples: latents of {latents.shape[1]} channels came, expected {vae.latent_channels}: those of "
+            "the vae's own model"
+        )
     return host().video(StreamedFrames(vae, latents), fps)

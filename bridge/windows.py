@@ -18,7 +18,7 @@ def add_windows(model: Any, windows: Windows, start: float, end: float) -> Any:
     """A clone of MODEL that samples in windows between these parts (0..1) of the sampler's way."""
     check_range((start, end))
     handle = host().handle(model).clone()
-    handle.add_windows(windows, handle.sigma_at(start), handle.sigma_at(end))
+    handle.add_windows(windows, start, end)
     return handle.model
 
 

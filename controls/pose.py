@@ -6,7 +6,7 @@ ControlNets were trained on them.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ HAND_BONES = tuple(
 )
 BODY_25 = (*range(8), *range(9, 19))  # of OpenPose's newer body of 25 keypoints, the 18 of this one
 MOST_PEOPLE, _FARTHEST = 64, 1_000_000
+_BEYOND = 2  # parts of a canvas that joints outside of a picture are guessed to lie at
 PARTS = {"hand_left": (21,), "hand_right": (21,), "face": (68, 70)}  # how many keypoints each may have
 
 
@@ -67,13 +68,13 @@ class PoseFrame:
 def read_poses(data: Any) -> list[PoseFrame]:
     """Frames from OpenPose's JSON, as a POSE_KEYPOINT socket carries it: a dict for each frame, or one alone.
 
-    Coordinates are pixels of the canvas, or all of a frame's within 0..1, parts of it. Raises
+    Coordinates are pixels of the canvas, or in all frames parts of it, 0..1 and a little beyond. Raises
     FramewrightError on anything else.
     """
     frames = [data] if isinstance(data, Mapping) else data
     if not isinstance(frames, Sequence) or isinstance(frames, (str, bytes)) or not frames:
         raise FramewrightError(f"poses: {told(data)} came, expected a list with a dict for each frame")
-    return [_read_frame(frame, number) for number, frame in enumerate(frames)]
+    return _in_pixels([_read_frame(frame, number) for number, frame in enumerate(frames)])
 
 
 def read_keys(text: str, frames: int) -> dict[int, PoseFrame]:
@@ -109,7 +110,7 @@ def _read_frame(frame: Any, number: int) -> PoseFrame:
     if len(people) > MOST_PEOPLE:
         raise FramewrightError(f"{where} has {len(people)} people, expected at most {MOST_PEOPLE}")
     read = [_read_person(person, f"{where}, person {k}") for k, person in enumerate(people)]
-    return PoseFrame(tuple(_in_pixels(read, width, height)), width, height)
+    return PoseFrame(tuple(read), width, height)
 
 
 def _read_person(person: Any, where: str) -> Person:
@@ -141,13 +142,19 @@ def _keypoints(values: Any, where: str, part: str, counts: tuple[int, ...]) -> n
     return points
 
 
-def _in_pixels(people: list[Person], width: int, height: int) -> list[Person]:
+def _in_pixels(frames: list[PoseFrame]) -> list[PoseFrame]:
     """Some tools write parts of the canvas in the place of pixels."""
+    people = [person for frame in frames for person in frame.people]
     given = [points for person in people for points in vars(person).values() if points is not None]
     found = np.concatenate([points[points[:, 2] > 0, :2].ravel() for points in given] or [np.empty(0)])
-    if not found.size or np.abs(found).max() > 1:
-        return people
-    return [person.changed(lambda points: points * [width, height, 1]) for person in people]
+    if not found.size or np.abs(found).max() > _BEYOND:
+        return frames
+
+    def scaled(frame: PoseFrame) -> PoseFrame:
+        size = [frame.width, frame.height, 1]
+        return replace(frame, people=tuple(one.changed(lambda points: points * size) for one in frame.people))
+
+    return [scaled(frame) for frame in frames]
 
 
 def write_poses(frames: Sequence[PoseFrame]) -> list[dict[str, Any]]:

@@ -152,8 +152,11 @@ def _torso(body: np.ndarray) -> np.ndarray:
 def _given(person: Tracks, other: Person) -> Tracks:
     body, target = person["body"], other.body[None]
     own, wanted = _torso(body), _torso(target)
-    if np.isnan(own).all() or np.isnan(wanted).any():
-        raise FramewrightError("body: a body without neck or hips came, expected all three of both bodies")
+    for socket, lengths in (("poses", own), ("body", wanted)):
+        if np.isnan(lengths).all():
+            raise FramewrightError(
+                f"{socket}: a body without neck or hips came, expected all three, by which it is measured"
+            )
     scale = float(wanted[0] / np.nanmedian(own))
     begun = body[np.flatnonzero(body[:, NECK, 2] > 0)[0], NECK, :2]
 

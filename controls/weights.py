@@ -1,5 +1,6 @@
 """How strongly a ControlNet acts: by frame, by place, by layer and over the course of sampling."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +34,12 @@ class ControlWeights:
         yield from (one for one in (self.frames, self.mask) if one is not None)
         yield f"{sorted(self.layers.items(), key=str)} {tuple(self.steps)}"
 
+    def check(self, frames: int) -> None:
+        """FramewrightError where they are not for a video of so many frames."""
+        for weights in (self.frames, self.mask):
+            if weights is not None and len(weights) not in (1, frames):
+                raise _for_others(len(weights), str(frames))
+
     def rows(self, index: Sequence[int]) -> "ControlWeights":
         """Those of these frames alone; FramewrightError where they are for fewer."""
         mask = self.mask if self.mask is None or len(self.mask) == 1 else _picked(self.mask, index)
@@ -64,7 +71,8 @@ class ControlWeights:
     def _check_layers(self, blocks: int) -> None:
         for layer in self.layers:
             side, number = (layer, 0) if isinstance(layer, str) else layer
-            if side == "output" or (side == "input" and blocks and number >= blocks):
+            last = {"input": blocks or math.inf, "middle": 1, "output": 0}[side]
+            if number >= last:
                 raise FramewrightError(
                     f"layer_strength: {side}{'' if isinstance(layer, str) else f' {number}'} came, expected "
                     f"middle, input, or input 0 to {blocks - 1}, which are this ControlNet's blocks"

@@ -20,6 +20,7 @@ from ..errors import FramewrightError
 CHECKPOINT_SECONDS = 60
 STEP_SECONDS = 300  # no step takes longer to draw
 EMA = 0.998
+_SAME = 1e-3  # how far the first loss of a run may be off on another machine
 READ_EVERY = 10  # steps; to read a loss is to wait for the device
 Drawn = TypeVar("Drawn")
 
@@ -34,6 +35,11 @@ class Run:
     folder: Path
     device: str = "cpu"
     scale: int = 1
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of this run alone, so that no other writes over it; kept when it is done, for what comes after."""
+        return self.folder / f"{self.name}-{self.seed}-{self.steps}-{self.scale}.pt"
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,6 @@ class _Steps(Dataset[Drawn], Generic[Drawn]):
         """The steps in order; for a GPU, drawn ahead by all the CPU's cores."""
         if self._run.device == "cpu":
             return DataLoader(self, batch_size=None, collate_fn=_as_it_is)
-        cv2.setNumThreads(1)  # here: in a fork of a process whose OpenCV has threads, this call never ends
         return DataLoader(
             self, batch_size=None, collate_fn=_as_it_is, num_workers=_cores(), timeout=STEP_SECONDS
         )
@@ -116,21 +121,28 @@ def fit(
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
     `drawn` makes what a step learns from, on the CPU; `loss` is made of that alone. `muon`: peak learning
-    rate of the matrices, where they are not to be trained as the rest. A checkpoint in the run's folder is
-    taken up if it is of the same run, and kept for as long as the run is not done.
+    rate of the matrices, where they are not to be trained as the rest. The run's checkpoint is taken up where
+    there is one; FramewrightError where that began otherwise: by another recipe, or beside other models.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, params = run.folder / f"{run.name}.pt", [p for p in model.parameters() if p.requires_grad]
-    same = {"seed": run.seed, "steps": run.steps, "scale": run.scale}
+    if run.device != "cpu":
+        cv2.setNumThreads(1)  # here: in a fork of a process whose OpenCV has threads, this call never ends
+    params = [p for p in model.parameters() if p.requires_grad]
     optimizers = _optimizers(params, lr, muon)
     average, state = [p.detach().clone() for p in params], {"step": 0, "losses": [], "seconds": 0.0}
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=run.device)
-        if saved["run"] == same:
-            model.load_state_dict(saved["model"])
-            for (optimizer, _), kept in zip(optimizers, saved["optimizers"], strict=True):
-                optimizer.load_state_dict(kept)
-            average, state = saved["average"], saved["state"]
+    with torch.no_grad():
+        begun = loss(drawn(Draw.of(run.seed, 0, run.steps))).item()
+    if run.checkpoint.exists():
+        saved = torch.load(run.checkpoint, weights_only=True, map_location=run.device)
+        if not math.isclose(saved["begun"], begun, rel_tol=_SAME):
+            raise FramewrightError(
+                f"{run.checkpoint}: it began with a loss of {saved['begun']:g}, expected {begun:g}; the "
+                "recipe or the models before it are others now. Delete it, or name another folder"
+            )
+        model.load_state_dict(saved["model"])
+        for (optimizer, _), kept in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        average, state = saved["average"], saved["state"]
     first = state["step"]
     bar = tqdm(total=run.steps, initial=first, desc=run.name, smoothing=0.05)
     started, saved_at, running = time.monotonic() - state["seconds"], time.monotonic(), None
@@ -157,10 +169,11 @@ def fit(
             state.update(step=step + 1, seconds=saved_at - started)
             states = [optimizer.state_dict() for optimizer, _ in optimizers]
             parts = {"model": model.state_dict(), "optimizers": states, "average": average}
-            torch.save({**parts, "state": state, "run": same}, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
+            torch.save({**parts, "state": state, "begun": begun}, run.checkpoint.with_suffix(".new"))
+            run.checkpoint.with_suffix(".new").replace(run.checkpoint)
     bar.close()
     with torch.no_grad():
         for parameter, mean in zip(params, average, strict=True):
             parameter.copy_(mean)
+    same = {"seed": run.seed, "steps": run.steps, "scale": run.scale}
     return {**same, "seconds": round(state["seconds"]), "losses": state["losses"]}

@@ -17,6 +17,15 @@ def unwrap(track: np.ndarray, period: float = SIZE) -> np.ndarray:
     return np.concatenate([track[:1], track[:1] + np.cumsum(steps, axis=0)])
 
 
+def jumps(track: np.ndarray) -> np.ndarray:
+    """How far each step of a track [F, 2] is from the mean of those before and after it, [F − 3] pixels.
+
+    The first is that from frame 1 to 2; NaN where the shape is not seen.
+    """
+    steps = (np.diff(track, axis=0) + SIZE / 2) % SIZE - SIZE / 2
+    return np.hypot(*(steps[1:-1] - (steps[:-2] + steps[2:]) / 2).T)
+
+
 def judge_motion(track: np.ndarray, areas: np.ndarray, angles: np.ndarray, symmetry: float) -> str | None:
     """The motion of a shape, or None where no motion of the world fits.
 

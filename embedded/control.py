@@ -116,13 +116,15 @@ class AppliedControl:
     weights: ControlWeights | None = None
     previous: AppliedControl | None = None
 
-    def rows(self, frames: list[int]) -> AppliedControl:
-        """For these frames alone."""
+    def rows(self, frames: list[int], total: int) -> AppliedControl:
+        """For these of `total` frames alone."""
+        if self.weights is not None:
+            self.weights.check(total)
         return replace(
             self,
             hinted=self.hinted.rows(frames),
             weights=self.weights and self.weights.rows(frames),
-            previous=self.previous and self.previous.rows(frames),
+            previous=self.previous and self.previous.rows(frames, total),
         )
 
     def settings(self) -> Iterator[Tensor | str]:

@@ -3,6 +3,7 @@
 from ..bridge.host import use
 from . import comfy_api
 from .host import EmbeddedHost
+from .ranges import ranged
 from .registry import Registry
 
 
@@ -31,6 +32,7 @@ def registry(host: EmbeddedHost | None = None) -> Registry:
     from . import nodes_control, nodes_files, nodes_sampling, nodes_video
 
     controls = (maps, control, strokes, poses, flow)
-    ours = (demo, prompts, motion, camera, image, *controls, layers, attention, windows, noise, long_video)
-    files = (*ours, frames, nodes_control, nodes_sampling, nodes_files, nodes_video)
-    return Registry(node for file in files for node in file.NODES)
+    layered = (demo, prompts, motion, camera, image, *controls, layers, attention, windows, noise)
+    ours = [ranged(node) for file in (*layered, long_video, frames) for node in file.NODES]
+    core = (nodes_control, nodes_sampling, nodes_files, nodes_video)
+    return Registry([*ours, *(node for file in core for node in file.NODES)])

@@ -17,7 +17,7 @@ from .comfy_api import io
 from .folders import Folders
 from .progress import Interrupted, listen
 from .registry import Registry
-from .validate import check_bounds, is_defined, live_inputs, needed, validate
+from .validate import is_defined, live_inputs, needed, validate
 from .widgets import DYNAMIC
 from .workflow import Prompt, describe, is_link, is_prompt, to_prompt
 
@@ -95,9 +95,13 @@ class _Runner:
             self.signatures[key] = self._signature(key)
         kept = set(self.signatures.values())
         self.cache.made = {name: made for name, made in self.cache.made.items() if name in kept}
-        cached = [key for key in self.order if self.signatures[key] in self.cache.made]
+        known, needed = set(self.cache.made), list[str]()
+        for key in self.order:  # of nodes that are the same, and fed the same, one runs
+            if self.signatures[key] not in known:
+                known.add(self.signatures[key])
+                needed.append(key)
+        cached = [key for key in self.order if key not in needed]
         self.on_event("execution_cached", {"nodes": cached})
-        needed = [key for key in self.order if key not in cached]
         for index, key in enumerate(needed):
             title = (self.prompt[key].get("_meta") or {}).get("title") or self.prompt[key]["class_type"]
             self.on_event("executing", {"node": key, "title": title, "index": index, "total": len(needed)})
@@ -157,7 +161,6 @@ class _Runner:
             prompt=self.prompt if io.Hidden.prompt in schema.hidden else None,
             extra_pnginfo=self.extra if io.Hidden.extra_pnginfo in schema.hidden else None,
         )
-        self._call(key, lambda: self._check_numbers(key))
         arguments = self._nested(
             key, lambda value: self._made(value[0]).values[value[1]] if is_link(value) else value
         )
@@ -176,18 +179,6 @@ class _Runner:
             )
         ui = getattr(result, "ui", None)
         return Made(values, ui.as_dict() if hasattr(ui, "as_dict") else dict(ui or {}))
-
-    def _check_numbers(self, key: str) -> None:
-        """What comes by a link keeps to the range that a widget would have kept to."""
-        inputs = self.prompt[key]["inputs"]
-        for name, (kind, options, _) in live_inputs(
-            self.info[self.prompt[key]["class_type"]], inputs
-        ).items():
-            if kind in ("INT", "FLOAT") and is_link(value := inputs.get(name)):
-                try:
-                    check_bounds(self._made(value[0]).values[value[1]], options)
-                except FramewrightError as error:
-                    raise FramewrightError(f"{name}: {error}") from None
 
     def _call(self, key: str, function: Callable[[], Any]) -> Any:
         try:

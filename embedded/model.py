@@ -15,7 +15,7 @@ from ..sampling.chunks import in_chunks
 from ..sampling.noise import is_full
 from ..sampling.window_plan import Windows
 from ..sampling.windows import StepWindows, denoise, nearest_step
-from ..temporal.extent import Extent
+from ..temporal.extent import LEVELS, Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks
 from ..temporal.parts import sdpa
 from ..temporal.patterns import Pattern
@@ -25,6 +25,7 @@ from ..temporal.slots import (
     CHUNK,
     FRAMES,
     NUMBERS,
+    TOTAL,
     Chunk,
     Layers,
     Site,
@@ -60,11 +61,12 @@ class EmbeddedModel:
         `sigmas` is the whole schedule.
         """
         level = float(sigma.flatten()[0])
-        windows = self.windows.at(level, x.shape[0])
+        windows = self.windows.at(level, x.shape[0], self.schedule.percent_to_sigma)
 
         def call(part: Tensor, frames: Tensor, told: dict[str, Any]) -> list[Tensor]:
             cut = cut_rows(conds, frames, x.shape[0])
-            told = {**told, NUMBERS: numbers_in_video(frames, self.options)}
+            total = self.options.get(TOTAL, len(x))
+            told = {**told, NUMBERS: numbers_in_video(frames, self.options), TOTAL: total}
             return self._denoise(part, sigma.flatten()[0], cut, told)
 
         def window(part: Tensor, frames: Tensor, length: int) -> list[Tensor]:
@@ -94,7 +96,8 @@ class EmbeddedModel:
         count, batch, control = len(conds), x.shape[0], _control_of(conds[0])
         context = torch.cat([_context(cond, batch).expand(batch, -1, -1) for cond in conds])
         levels = sigma.to(x).expand(batch)
-        options = {**self.options, "cond_or_uncond": numbers, "sigmas": levels, **told}
+        levels_at = self.schedule.percent_to_sigma
+        options = {**self.options, "cond_or_uncond": numbers, "sigmas": levels, LEVELS: levels_at, **told}
         times = self.schedule.timestep(levels).float().repeat(count)
         scaled = self.schedule.calculate_input(levels, x).repeat(count, 1, 1, 1)
         with torch.no_grad():
@@ -145,7 +148,7 @@ def cut_rows(conds: Sequence[list], frames: Tensor, total: int) -> list[list]:
     def told(more: dict[str, Any]) -> dict[str, Any]:
         one = more.get("control")
         if one not in cut:
-            cut[one] = one.rows(frames.tolist())
+            cut[one] = one.rows(frames.tolist(), total)
         more = {**more, CONCAT: rows(more[CONCAT])} if CONCAT in more else more
         return more if one is None else {**more, "control": cut[one]}
 
@@ -192,7 +195,7 @@ class EmbeddedGuider:
     def part(self, frames: Sequence[int], total: int, options: dict[str, Any]) -> "EmbeddedGuider":
         index = torch.tensor(frames)
         positive, negative = cut_rows((self.guider.positive, self.guider.negative), index, total)
-        model = replace(self.model, options={**self.model.options, **options})
+        model = replace(self.model, options={**self.model.options, **options, TOTAL: total})
         return EmbeddedGuider(Guider(model, positive, negative, self.guider.cfg))
 
     def sample(
@@ -222,11 +225,15 @@ class EmbeddedHandle:
     def input_channels(self) -> int:
         return self.model.unet.params.in_channels
 
+    @property
+    def latent_channels(self) -> int:
+        return self.model.unet.params.out_channels
+
     def _set(self, key: str, value: Any) -> None:
         self.model = replace(self.model, options={**self.model.options, key: value})
 
-    def sigma_at(self, percent: float) -> float:
-        return self.model.schedule.percent_to_sigma(percent)
+    def tell_levels(self) -> None:
+        """Every call is told."""
 
     def highest_sigma(self) -> float:
         return float(self.model.schedule.sigma_max)
@@ -275,8 +282,8 @@ class EmbeddedHandle:
     def set_chunk(self, frames: int) -> None:
         self.model = replace(self.model, chunk=frames)
 
-    def add_windows(self, windows: Windows, highest: float, lowest: float) -> None:
-        self.model = replace(self.model, windows=self.model.windows.then(windows, highest, lowest))
+    def add_windows(self, windows: Windows, start: float = 0.0, end: float = 1.0) -> None:
+        self.model = replace(self.model, windows=self.model.windows.then(windows, start, end))
 
     @property
     def in_parts(self) -> bool:

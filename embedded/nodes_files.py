@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, ImageSequence
 from ..errors import FramewrightError
 from .comfy_api import io, ui
 from .folders import current
+from .video import FileVideo
 
 LARGEST = 16384  # the core's limit for sizes
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -37,14 +39,11 @@ class LoadImage(io.ComfyNode):
     def execute(cls, image: str) -> io.NodeOutput:
         path = current().find(image, "image")
         try:
-            with Image.open(path) as file:
-                pictures = [ImageOps.exif_transpose(one.copy()) for one in ImageSequence.Iterator(file)]
-        except Exception as error:  # of a broken file Pillow raises almost anything
-            raise FramewrightError(f"image: {image!r} cannot be read as a picture: {error}") from error
-        same = [one for one in pictures if one.size == pictures[0].size]
-        frames = [_colours(one) for one in same]
-        masks = [_transparency(one) for one in same]
-        return io.NodeOutput(torch.from_numpy(np.stack(frames)), torch.stack(masks))
+            pictures = FileVideo(path).pictures()
+        except (FramewrightError, ValueError):  # the latter where frames are of several sizes
+            return io.NodeOutput(*_by_pillow(path, image))
+        clear = torch.zeros(len(pictures), *NO_MASK)
+        return io.NodeOutput(pictures[..., :3], 1 - pictures[..., 3] if pictures.shape[3] == 4 else clear)
 
     @classmethod
     def fingerprint_inputs(cls, image: str) -> str:
@@ -57,6 +56,18 @@ class LoadImage(io.ComfyNode):
         except FramewrightError as error:
             return str(error)
         return True
+
+
+def _by_pillow(path: Path, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What FFmpeg, by which newer hosts read pictures, cannot, as they do: moving WebP."""
+    try:
+        with Image.open(path) as file:
+            pictures = [ImageOps.exif_transpose(one.copy()) for one in ImageSequence.Iterator(file)]
+    except Exception as error:  # of a broken file Pillow raises almost anything
+        raise FramewrightError(f"image: {name!r} cannot be read as a picture: {error}") from error
+    same = [one for one in pictures if one.size == pictures[0].size]
+    frames = np.stack([_colours(one) for one in same])
+    return torch.from_numpy(frames), torch.stack([_transparency(one) for one in same])
 
 
 def _colours(picture: Image.Image) -> np.ndarray:

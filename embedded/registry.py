@@ -37,11 +37,22 @@ class Registry:
         return {name: one.GET_NODE_INFO_V1() for name, one in self._classes.items()}
 
 
-def missing(node_id: str, present: Iterable[str], label: str | None = None) -> FramewrightError:
-    """The error for a node that this host does not have."""
+def missing(
+    node_id: str, present: Iterable[str], label: str | None = None, host: str | None = None
+) -> FramewrightError:
+    """The error for a node that a host does not have: this one, where no other's name is given."""
     known = sorted(present)
     close = difflib.get_close_matches(node_id, known, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
+    if node_id.startswith(("workflow>", "workflow/")):
+        return FramewrightError(
+            f"node {label or node_id} is a group node of older pages; save the workflow in a newer one, "
+            "which makes a subgraph of it"
+        )
+    if host is not None:
+        return FramewrightError(
+            f"node {label or node_id} is not in {host}.{hint} Install the pack that it is of"
+        )
     return FramewrightError(
         f"node {label or node_id} needs ComfyUI.{hint} The built-in host has: {', '.join(known) or 'no node'}"
     )

@@ -89,7 +89,7 @@ def _inputs(
             if is_link(value):
                 checked[name] = _link(prompt, value, kind, info)
             else:
-                checked[name] = _value(value, kind, options, own=name in own_check)
+                checked[name] = widget_value(value, kind, options, own=name in own_check)
         except FramewrightError as error:
             errors.append(f"{called}: {name}: {error}")
     if own_check and not any(line.startswith(f"{called}: ") for line in errors):
@@ -129,7 +129,7 @@ def _link(prompt: Prompt, value: list[Any], kind: str | list[Any], info: ObjectI
     return [origin, slot]
 
 
-def _value(value: Any, kind: str | list[Any], options: dict[str, Any], own: bool) -> Any:
+def widget_value(value: Any, kind: str | list[Any], options: dict[str, Any], own: bool = False) -> Any:
     """A widget's value in its declared type; a node that checks it itself (`own`) judges range and choice."""
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
@@ -149,15 +149,10 @@ def _value(value: Any, kind: str | list[Any], options: dict[str, Any], own: bool
                 f"{value!r} came, expected one of: {listed or 'nothing, the list is empty'}"
             )
     if shown in ("INT", "FLOAT"):
-        check_bounds(value, options)
+        low, high = options.get("min", -math.inf), options.get("max", math.inf)
+        if not low <= value <= high:
+            raise FramewrightError(f"{value} came, expected {low} to {high}")
     return value
-
-
-def check_bounds(value: float, options: dict[str, Any]) -> None:
-    """FramewrightError for a number out of its input's range."""
-    low, high = options.get("min", -math.inf), options.get("max", math.inf)
-    if not low <= value <= high:
-        raise FramewrightError(f"{value} came, expected {low} to {high}")
 
 
 def _typed(value: Any, shown: str) -> Any:

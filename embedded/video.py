@@ -21,6 +21,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # of sound, by channels
 BT709 = 1  # FFmpeg's number of the matrix, which ComfyUI writes too
 
 
+_ALIGNED = 32
 _FULL_RANGE = ("yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8")
 
 
@@ -77,21 +78,28 @@ class FileVideo:
 
     def get_components(self) -> Components:
         with self._open() as container:
+            rate = Fraction(container.streams.video[0].average_rate or 1)
+        return Components(self.pictures()[..., :3], rate, self._sound())
+
+    def pictures(self) -> torch.Tensor:
+        """All frames [F, H, W, 3], or with transparency as a fourth channel."""
+        with self._open() as container:
             stream = container.streams.video[0]
-            rate = Fraction(stream.average_rate or 1)
-            frames = [_pixels(frame) for frame in container.decode(stream)]
+            read = _Reader(stream.time_base)
+            frames = [read(frame) for frame in container.decode(stream)]
         if not frames:
             raise FramewrightError(f"video: {self.path.name} has no frame that can be read")
-        return Components(torch.from_numpy(np.stack(frames)), rate, self._sound())
+        return torch.from_numpy(np.stack(frames))
 
     def in_turn(self) -> Components:
         return self.get_components()
 
     def _sound(self) -> dict[str, Any] | None:
         with self._open() as container:
-            if not container.streams.audio:
+            decodable = [one for one in container.streams.audio if one.codec_context is not None]
+            if not decodable:
                 return None
-            stream = container.streams.audio[0]
+            stream = decodable[-1]  # as the host takes it
             resampler = av.audio.resampler.AudioResampler(format="fltp")
             parts = [
                 part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
@@ -118,13 +126,45 @@ class FileVideo:
 Video = FrameVideo | FileVideo
 
 
-def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """A frame [H, W, 3] in 0..1, upright; as in newer hosts, only full-range pictures go through bytes."""
-    if frame.format.name in _FULL_RANGE:
-        pixels = frame.to_ndarray(format="rgb24").astype(np.float32) / 255
-    else:
-        pixels = frame.to_ndarray(format="gbrpf32le")
-    return np.rot90(pixels, round(frame.rotation / 90))
+class _Reader:
+    """Frames [H, W, 3 or 4] in 0..1, upright; as in newer hosts, only full-range ones go through bytes.
+
+    FFmpeg's conversion to floats looks beyond the right edge of frames whose width is no multiple of 32, at
+    whatever lies there. So these are made larger first, by their own last pixels.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._time_base, self._graph = time_base, None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        name = frame.format.name
+        alpha = name == "pal8" or any(part.is_alpha for part in frame.format.components)
+        if name in _FULL_RANGE:
+            pixels = frame.to_ndarray(format="rgba" if alpha else "rgb24").astype(np.float32) / 255
+        else:
+            whole = self._larger(frame) if frame.width % _ALIGNED else frame
+            pixels = whole.to_ndarray(format="gbrapf32le" if alpha else "gbrpf32le")
+            pixels = pixels[: frame.height, : frame.width]
+        return np.rot90(pixels, round(frame.rotation / 90))
+
+    def _larger(self, frame: av.VideoFrame) -> av.VideoFrame:
+        if self._graph is None:
+            width, height = (-(-side // _ALIGNED) * _ALIGNED for side in (frame.width, frame.height))
+            self._graph = av.filter.Graph()
+            self._graph.link_nodes(
+                self._graph.add_buffer(
+                    width=frame.width, height=frame.height, format=frame.format.name,
+                    time_base=self._time_base,
+                ),
+                self._graph.add("pad", f"{width}:{height}:0:0"),
+                self._graph.add(
+                    "fillborders",
+                    f"left=0:right={width - frame.width}:top=0:bottom={height - frame.height}:mode=smear",
+                ),
+                self._graph.add("buffersink"),
+            ).configure()  # fmt: skip
+        self._graph.push(frame)
+        return self._graph.pull()
 
 
 def write(video: Video, path: Path, metadata: dict[str, Any], crf: float | None = None) -> None:

@@ -7,8 +7,13 @@ from typing import Any
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = frozenset(
-    ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", "COLOR", "CURVE", "RANGE", "MARKDOWN", "TEXTAREA")
-) | {DYNAMIC}
+    (
+        "INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", "COLOR", "COLORS", "CURVE", "RANGE", "MARKDOWN",
+        "TEXTAREA", "BOUNDING_BOX", "BOUNDING_BOXES", "CHART", "COMPOSITOR", "GALLERIA", "PAINTER",
+        "VIDEO_EDIT",
+    )
+) | {DYNAMIC}  # fmt: skip
+SIDES = 4  # of a bounding box, each a widget of its own after it
 SEEDS = ("seed", "noise_seed")  # the page gives these a control widget even where the node asks for none
 
 
@@ -83,7 +88,9 @@ def _chosen(kind: str | list[Any], options: dict[str, Any], value: Any) -> dict[
 
 
 def _controls(name: str, shown: str, options: dict[str, Any]) -> int:
-    """Control widgets that follow this widget: a combo has a filter beside the choice of what happens."""
+    """Widgets after this one that are not sent; a combo has a filter beside the choice of what happens."""
+    if shown == "BOUNDING_BOX":
+        return SIDES
     asked = options.get("control_after_generate")
     if shown == "INT" and asked is None:
         asked = name in SEEDS

@@ -17,8 +17,13 @@ Prompt = dict[str, dict[str, Any]]
 ObjectInfo = dict[str, dict[str, Any]]
 
 SAVERS = frozenset(
-    {"SaveImage", "SaveVideo", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM", "SaveLatent"}
-)
+    {
+        "SaveImage", "SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAnimatedWEBP", "SaveWEBM",
+        "SaveAudio", "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced", "SaveGLB", "Save3DAdvanced",
+        "SaveGaussianSplat", "SavePointCloud", "SaveAnimatedPNG", "CLIPSave", "VAESave", "ModelSave",
+        "LoraSave", "SaveLatent",
+    }
+)  # fmt: skip
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -53,12 +58,13 @@ def is_prompt(content: dict[str, Any]) -> bool:
     return bool(content) and all(isinstance(one, dict) and "class_type" in one for one in content.values())
 
 
-def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
+def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo, host: str | None = None) -> Prompt:
     """The prompt that the page would send for this workflow, in either of its formats (0.4 and 1).
 
     Muted nodes are left out, bypassed ones and reroutes are skipped over, subgraphs are opened, and widget
     values get their names from `object_info`. A prompt is returned as it came. Raises FramewrightError for
-    what is no workflow, nodes that `object_info` lacks, links to nowhere, and cycles.
+    what is no workflow, nodes that `object_info` lacks, links to nowhere, and cycles. `host`: whose that is,
+    where it is not the built-in one's.
     """
     if is_prompt(workflow):
         prompt: Prompt = {str(key): {"inputs": {}, **one} for key, one in workflow.items()}
@@ -74,7 +80,7 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo) -> Prompt:
     for where, node in active:
         if node["type"] not in VIRTUAL_NODES:
             if node["type"] not in object_info:
-                raise missing(node["type"], object_info, label(node))
+                raise missing(node["type"], object_info, label(node), host)
             values[where.id_of(node)] = _widgets(node, object_info[node["type"]])
     for where, node in active:
         if node["type"] == "PrimitiveNode":

@@ -6,6 +6,7 @@ from torch import Tensor
 from ..bridge.concat_maps import concat_maps
 from ..bridge.control import Strengths, control_video, sparse_control
 from ..bridge.host import host
+from ..bridge.pictures import masks
 from ..bridge.pose_guider import guide_poses, pose_guiders
 from ..bridge.windows import frame_numbers
 from ..controls.weights import FITS
@@ -71,7 +72,8 @@ class ApplyControl(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         strengths = Strengths(
             strength, (start_percent, end_percent), frame_values(frame_strength, "frame_strength"),
-            part_values(step_strength, "step_strength"), layer_values(layer_strength, "layer_strength"), mask,
+            part_values(step_strength, "step_strength"), layer_values(layer_strength, "layer_strength"),
+            masks(mask),
         )  # fmt: skip
         at, prompts = frame_numbers("at_frames", at_frames) or None, [positive, negative]
         return io.NodeOutput(*control_video(prompts, control_net, image, frames, fit, strengths, vae, at))

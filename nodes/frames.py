@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.pictures import frames_of, image
 from ..bridge.video import decode_video
+from ..errors import FramewrightError
 from ..pictures.sheet import contact_sheet
 from ..sampling.latents import empty_frames
 from .schema import schema
@@ -44,6 +45,11 @@ class EmptyFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae: object, width: int, height: int, frames: int) -> io.NodeOutput:
+        if getattr(vae, "latent_dim", 2) != 2:
+            raise FramewrightError(
+                "vae: one for whole videos came, expected an image model's; such models have the core's own "
+                "empty latents"
+            )
         ratio = vae.spacial_compression_encode()
         return io.NodeOutput({"samples": empty_frames(frames, width, height, ratio, vae.latent_channels)})
 

@@ -4,9 +4,8 @@ from comfy_api.v0_0_2 import io
 
 from ..bridge.motion import Motion as MotionModule
 from ..bridge.motion import build_layers, save_layers
-from ..temporal.new_layers import NewLayerParams
+from ..temporal.new_layers import IN_SERIES, NewLayerParams
 from ..temporal.positions import POSITIONS
-from ..temporal.space_time import MIXES
 from .schema import Motion, schema
 
 
@@ -31,8 +30,8 @@ class BuildTemporalLayers(io.ComfyNode):
                                tooltip="How attention knows a frame's place."),
                 io.Boolean.Input("affine", default=False,
                                  tooltip="A scale and a shift of each channel in each frame."),
-                io.Combo.Input("mixing", options=list(MIXES), default="residual",
-                               tooltip="How layers are mixed in: added, by learned α or σ(α), in parallel."),
+                io.Combo.Input("mixing", options=list(IN_SERIES), default="residual",
+                               tooltip="How layers are mixed in: added, or by a learned α or σ(α)."),
                 io.Int.Input("frames", default=32, min=1, max=1024, tooltip="Frames that they take at once."),
             ],
             outputs=[Motion.Output(display_name="MOTION",

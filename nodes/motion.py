@@ -6,7 +6,7 @@ from torch import Tensor
 from ..bridge.host import host
 from ..bridge.motion import NOISE_LEVELS, NORMS, add_lora, apply_motion, open_motion
 from ..bridge.motion import Motion as MotionModule
-from ..bridge.pictures import image
+from ..bridge.pictures import image, masks
 from ..pictures.unet_map import unet_map
 from ..sampling.windows import Windows as WindowsPlan
 from ..temporal.keyed_text import frame_values, layer_values
@@ -172,8 +172,9 @@ class ApplyMotionModule(io.ComfyNode):
         layers = layer_values(layer_strength, "layer_strength")
         frames = frame_values(frame_strength, "frame_strength")
         settings = MotionSettings(
-            strength, layers, frames=frames, mask=mask, positions=positions, pattern=pattern, views=windows
-        )
+            strength, layers, frames=frames, mask=masks(mask), positions=positions, pattern=pattern,
+            views=windows,
+        )  # fmt: skip
         steps = start_percent, end_percent
         return io.NodeOutput(apply_motion(model, motion, settings, steps, group_norm, noise_levels))
 

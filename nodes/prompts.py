@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.host import host
 from ..bridge.prompts import scheduled
+from ..errors import FramewrightError
 from ..sampling.prompt_schedule import INTERPOLATIONS, read_prompts
 from .schema import Words, schema
 
@@ -39,7 +40,12 @@ class PromptSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, latent: dict[str, Any], text: str, interpolation: str) -> io.NodeOutput:
-        frames = len(latent["samples"])
+        samples = latent["samples"]
+        if samples.ndim != 4:
+            raise FramewrightError(
+                f"latent: samples of {list(samples.shape)} came, expected [frames, channels, height, width]"
+            )
+        frames = len(samples)
         keys = read_prompts(text, frames)
         told = "\n".join([*(f"{key.frame}: {key.prompt}" for key in keys), f"{frames} frames"])
         host().tell(told, cls.hidden.unique_id)

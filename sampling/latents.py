@@ -43,7 +43,7 @@ def set_known(latent: dict[str, Any], known: Tensor, numbers: Sequence[int]) -> 
             f"images: their latents are {list(known.shape[1:])}, those of the video "
             f"{list(samples.shape[1:])}; add Upscale Image before it"
         )
-    samples, given = samples.clone(), given_frames(samples, latent.get("noise_mask"))
+    samples, given = samples.clone(), given_frames(samples, latent.get("noise_mask"), "samples")
     samples[list(numbers)], given[list(numbers)] = known.to(samples), 1
     return {"samples": samples, "noise_mask": frame_mask(given, samples)}
 
@@ -53,7 +53,7 @@ def frame_mask(given: Tensor, latents: Tensor) -> Tensor:
     return (1 - given.to(latents)).view(-1, 1, 1, 1).expand(-1, 1, *latents.shape[-2:]).contiguous()
 
 
-def given_frames(samples: Tensor, noise_mask: Tensor | None) -> Tensor:
+def given_frames(samples: Tensor, noise_mask: Tensor | None, socket: str = "latent_image") -> Tensor:
     """Which frames [F] of a LATENT are known, as 1: those of which its mask paints nothing.
 
     Raises where a frame is painted in part.
@@ -64,7 +64,7 @@ def given_frames(samples: Tensor, noise_mask: Tensor | None) -> Tensor:
     painted = pixels.any(1)
     if bool((pixels[painted] != 1).any()):
         raise FramewrightError(
-            "latent_image: a mask over a part of its frames came, expected 1 all over a frame that is to be "
+            f"{socket}: a mask over a part of its frames came, expected 1 all over a frame that is to be "
             "made and 0 all over one that is known"
         )
     rounds = -(-len(samples) // len(painted))

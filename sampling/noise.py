@@ -70,7 +70,7 @@ class VideoNoise:
             raise FramewrightError(f"prior: {self.prior!r} came, expected one of {', '.join(PRIORS)}")
         if not 0 <= self.alpha < float("inf"):
             raise FramewrightError(f"alpha: {self.alpha} came, expected 0 or more")
-        if not 0 <= self.overlap < self.length:
+        if self.prior == "FreeNoise" and not 0 <= self.overlap < self.length:
             raise FramewrightError(
                 f"overlap: {self.overlap} came, expected 0 to {self.length - 1} for windows of {self.length}"
             )

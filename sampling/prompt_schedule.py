@@ -31,7 +31,7 @@ def read_prompts(text: str, frames: int) -> list[Key]:
     without numbers, which are spread evenly from the first frame to the last (as the L prompts of L key
     frames; NUWA-XL, Yin et al. 2023).
     """
-    stripped = text.strip()
+    stripped = text.strip().lstrip("\ufeff")  # a mark that some editors begin a file with
     keys = _json(stripped) if stripped.startswith(("{", '"')) else _lines(stripped, frames)
     if not keys:
         raise FramewrightError("text: it is empty, expected a line for each prompt, as 0: a red circle")

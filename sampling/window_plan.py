@@ -138,7 +138,8 @@ class Windows:
             return [max(0.01, 1 - abs(i - middle) / (middle + 0.005)) for i in range(length)]
         rise = [max(1e-6, i / max(1, self.overlap - 1)) for i in range(min(self.overlap, length))]
         rise += [1.0] * (length - len(rise))
+        looped = self.schedule == "looped"  # has neighbours on both sides, or frames of its own there
+        before, after = looped or min(own) > 0, looped or max(own) < frames - 1
         return [
-            (rise[i] if min(own) > 0 else 1.0) * (rise[length - 1 - i] if max(own) < frames - 1 else 1.0)
-            for i in range(length)
+            (rise[i] if before else 1.0) * (rise[length - 1 - i] if after else 1.0) for i in range(length)
         ]

@@ -16,7 +16,6 @@ from torch import Tensor
 from ..errors import FramewrightError
 from .window_plan import Windows
 
-_HIGHEST = 1e6  # no schedule begins above this noise level
 # (x [W·L, …], frames [W·L] that they are, L) to tensors like x
 Call = Callable[[Tensor, Tensor, int], Sequence[Tensor]]
 
@@ -90,16 +89,20 @@ def _refuse(laid: _Laid, fused: Tensor) -> None:
 
 @dataclass(frozen=True)
 class StepWindows:
-    """Plans with the highest and the lowest noise level at which they hold; later ones go before."""
+    """Plans with the parts (0..1) of sampling between which they hold; later ones go before."""
 
     ranges: tuple[tuple[Windows, float, float], ...] = ()
 
-    def then(self, plan: Windows, highest: float, lowest: float) -> "StepWindows":
-        return StepWindows((*self.ranges, (plan, highest, lowest)))
+    def then(self, plan: Windows, start: float = 0.0, end: float = 1.0) -> "StepWindows":
+        return StepWindows((*self.ranges, (plan, start, end)))
 
-    def at(self, sigma: float, frames: int) -> Windows | None:
-        """The plan for a call at this level, None where all `frames` go through the model at once."""
-        for plan, highest, lowest in reversed(self.ranges):
+    def at(self, sigma: float, frames: int, sigma_at: Callable[[float], float]) -> Windows | None:
+        """The plan for a call at this level, None where all `frames` go through the model at once.
+
+        `sigma_at` a part of sampling is the level that it ends at.
+        """
+        for plan, start, end in reversed(self.ranges):
+            highest, lowest = sigma_at(start), sigma_at(end)
             if lowest <= sigma <= highest or math.isclose(sigma, highest, rel_tol=1e-4):
                 return plan if frames > plan.length else None
         return None
@@ -107,7 +110,7 @@ class StepWindows:
     def most(self, frames: int, otherwise: int) -> int:
         """The most of so many frames that any call holds; `otherwise` do at levels without windows."""
         held = [plan.length for plan, _, _ in self.ranges]
-        everywhere = any(highest >= _HIGHEST and lowest <= 0 for _, highest, lowest in self.ranges)
+        everywhere = any((start, end) == (0.0, 1.0) for _, start, end in self.ranges)
         return min(frames, max([*held, *([] if everywhere else [otherwise])]))
 
 

@@ -118,8 +118,13 @@ class CameraInput:
         parts = [self._kept(size[0], size[1], one, h.device) for one in windows]
         while len(self._features) > max(_KEPT, len(windows)):
             del self._features[next(iter(self._features))]
-        fitting = [f for f in zip(*parts, strict=True) if f[0].shape[-2:] == h.shape[-2:]]
-        features = torch.stack(fitting[0]).to(h).flatten(3).transpose(-1, -2)  # [W, F, N, C]
+        levels = [torch.stack(level) for level in zip(*parts, strict=True) if level[0].shape[1] == h.shape[1]]
+        features = min(levels, key=lambda level: abs(level.shape[-1] - h.shape[-1])).to(h)
+        if features.shape[-2:] != h.shape[-2:]:  # another node made the picture smaller there
+            features = F.interpolate(features.flatten(0, 1), h.shape[-2:], mode="area").unflatten(
+                0, (-1, frames)
+            )
+        features = features.flatten(3).transpose(-1, -2)  # [W, F, N, C]
         return Merge(self._control.merges[name], features, self._strength)
 
     def forget(self) -> None:

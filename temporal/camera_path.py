@@ -81,13 +81,14 @@ def _turned(degrees: Tensor) -> Tensor:
 def read_poses(text: str) -> CameraPath:
     """A camera path from the lines of a RealEstate10K pose file, one a frame; raises on anything else."""
     rows = []
-    for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), start=1):
+    for number, line in enumerate(filter(None, map(str.strip, text.lstrip("\ufeff").splitlines())), start=1):
+        words = line.split()
+        if number == 1 and len(words) == 1 and "," not in line:
+            continue  # the address or the name of the clip that the cameras were taken from
         try:
-            values = [float(word) for word in line.split()]
+            values = [float(word) for word in words]
         except ValueError:
             values = []
-        if number == 1 and len(values) < 2:
-            continue  # the address of the clip that the cameras were taken from
         if len(values) != _NUMBERS or not all(map(math.isfinite, values)):
             raise FramewrightError(
                 f"poses: line {number} holds {len(values)} numbers, expected {_NUMBERS}: time, fx, fy, cx, "

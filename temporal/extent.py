@@ -1,23 +1,26 @@
-"""How much something acts, at which noise levels, and in which blocks of a UNet."""
+"""How much something acts, in which part of sampling, and in which blocks of a UNet."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .slots import Site
 
+LEVELS = (
+    "framewright_levels"  # in transformer_options: the noise level that a part (0..1) of sampling ends at
+)
+
 
 @dataclass(frozen=True)
 class Extent:
     """strength: 1 is all of it, 0 nothing. layers: a factor for single sites, or for all of the "input",
-    "middle" or "output" that are not named singly. sigmas: the highest and lowest noise level at which it
-    acts.
+    "middle" or "output" that are not named singly. steps: the parts (0..1) of sampling between which it
+    acts, by the noise levels of the model that samples, whatever nodes set on it later.
     """
 
     strength: float = 1.0
     layers: Mapping[Site | str, float] = field(default_factory=dict)
-    sigmas: tuple[float, float] = (math.inf, 0.0)
+    steps: tuple[float, float] = (0.0, 1.0)
 
     def at(self, site: Site, options: Mapping[str, Any]) -> float:
         """The strength in a block, in the call that `options` are of."""
@@ -27,8 +30,10 @@ class Extent:
 
     def at_level(self, options: Mapping[str, Any]) -> bool:
         """Whether it acts in that call anywhere."""
-        level, (highest, lowest) = options.get("sigmas"), self.sigmas
-        return self.strength > 0 and (level is None or lowest <= float(level.flatten()[0]) <= highest)
+        if self.steps == (0.0, 1.0) or self.strength <= 0:
+            return self.strength > 0
+        highest, lowest = map(options[LEVELS], self.steps)
+        return lowest <= float(options["sigmas"].flatten()[0]) <= highest
 
 
 EVERYWHERE = Extent()

@@ -14,7 +14,7 @@ from .extent import Extent
 from .motion import TemporalLayers
 from .patterns import Pattern
 from .slots import LAYERS, NUMBERS, POSITIONS, Site, frame_count, frames_in_call
-from .transformer import LOW_RANK_PARTS, LowRank, Manner, Merge, Views
+from .transformer import LOW_RANK_PARTS, LowRank, Manner, Merge, Views, planned
 
 # (site, activations [B·F, C, h, w], frames, transformer_options) to what is merged there
 Merging = Callable[[Site, Tensor, int, dict[str, Any]], Merge | None]
@@ -56,7 +56,7 @@ class Positions:
 class MotionSettings(Extent):
     """How an applied module differs from the module as it was trained.
 
-    frames: a factor [F] a frame of the video, the last one for all further ones. mask: [F or 1, h, w], 0
+    frames: a factor [F] a frame of the video, the last one for all further ones. mask: [F or 1, H, W], 0
     where the image model stays as it is. pattern: which frames a frame reads in the module's attention, all
     where there is none. views: windows in which the module's attention runs, for more frames than it takes.
     """
@@ -108,9 +108,8 @@ class AppliedMotion:
             return h
         low_rank = [[low(site, part) for low in self._low_rank] for part in LOW_RANK_PARTS]
         views = self._settings.views
-        at_once = frames if views is None else len(views.plan(frames)[0][0])
         merge = None if self._merging is None else self._merging(site, h, frames, options)
-        manner = Manner(self._rows(at_once, options), low_rank, self._settings.pattern, views, merge)
+        manner = Manner(self._rows(frames, options), low_rank, self._settings.pattern, views, merge)
         moved = layer(h, frames, manner)
         weight = self._settings.weight(h, frames_in_call(len(h), options))
         if weight is None:
@@ -119,10 +118,13 @@ class AppliedMotion:
         return h + weight * (moved - h)
 
     def _rows(self, frames: int, options: Mapping[str, Any]) -> Tensor | None:
-        """Rows of the position table for the frames that attend together."""
-        places, length = options.get(POSITIONS), self._model.length
+        """Rows of the position table for the frames that attend together, of clips of so many."""
+        places, length, views = options.get(POSITIONS), self._model.length, self._settings.views
+        held = None if views is None else planned(views, frames)[0]
+        together = frames if held is None else held.shape[1]
         if self._paced and (numbers := options.get(NUMBERS)) is not None:
-            clips = numbers[None, :frames] if self._settings.views else numbers.view(-1, frames)
+            clips = numbers.cpu().view(-1, frames)
+            clips = clips if held is None else clips[:, held].flatten(0, 1)
             places = clips - clips.amin(1, keepdim=True)
             if (
                 self._settings.positions is None
@@ -134,8 +136,8 @@ class AppliedMotion:
                     f"{length - 1}"
                 )
         if self._settings.positions is None:
-            self._model.check_frames(frames)
+            self._model.check_frames(together)
             return places
         if length is None:
             raise FramewrightError("positions: layers without any came, expected a motion module with some")
-        return self._settings.positions.rows(torch.arange(frames) if places is None else places, length)
+        return self._settings.positions.rows(torch.arange(together) if places is None else places, length)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..errors import FramewrightError
 from .parts import Parts
 from .slots import LAYERS, Site
-from .space_time import TemporalParams, TemporalSite, over_frames
+from .space_time import MIXES, TemporalParams, TemporalSite, over_frames
 from .transformer import AS_TRAINED, Manner
 
 KIND = "temporal layers"  # in the header of a file of ours
+IN_SERIES = tuple(one for one in MIXES if one != "parallel")  # what came before a block is not seen after it
 _GROUPS, _HEAD = 32, 64  # of the norm before attention; channels a head, at most
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,12 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None
     """Scaled dot-product attention on [B, N, heads*d] tokens, by torch's own kernel."""
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def precise(attention: Attention, options: dict[str, Any]) -> Attention:
+    """It at the precision that the model asks for; in half, SD 2.x overflows."""
+    precision = options.get("attn_precision")
+    return attention if precision is None else partial(attention, attn_precision=precision)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from .extent import Extent
-from .parts import Attention
+from .parts import Attention, precise
 from .self_attention import Replace
 from .slots import Site
 
 Block = tuple[Site, int]  # and the number of the transformer block there
 Bank = dict[Block, Tensor]  # tokens [1, N, C]
 
+FOLLOWED = "framewright_followed"  # in transformer_options: the host's ids of the prompts to follow, if told
 _OURS = "framewright_"  # what begins so in transformer_options is about frames
 _ALONE = "framewright_reference"  # in transformer_options: the call is of a reference, and not of frames
 
@@ -49,7 +50,7 @@ class Reference:
                 "reference: a guider of three prompts or more came, of which it cannot be told which is the "
                 "one to follow; expected CFGGuider, BasicGuider or KSampler"
             )
-        if options.get(_ALONE) or 0 not in conditions or not self.extent.at_level(options):
+        if options.get(_ALONE) or not any(_followed(options)) or not self.extent.at_level(options):
             return options
         if x.shape[-2:] != self.latents.shape[-2:]:
             (height, width), (h, w) = x.shape[-2:], self.latents.shape[-2:]
@@ -58,7 +59,7 @@ class Reference:
                 "the video's size before VAE Encode"
             )
         bank: Bank = {}
-        call(conditions.index(0) * (len(x) // len(conditions)), _alone(options, bank))
+        call(_followed(options).index(True) * (len(x) // len(conditions)), _alone(options, bank))
         return self._reading(options, bank)
 
     def _reading(self, options: dict[str, Any], bank: Bank) -> dict[str, Any]:
@@ -78,8 +79,8 @@ class Reference:
             block = _block(options)
             if block not in bank or self.extent.at(block[0], options) == 0:
                 return n, context, value
-            kept, conditions = bank[block], options.get("cond_or_uncond", [0])
-            if n.shape[1:] != kept.shape[1:] or len(n) % len(conditions):
+            kept, followed = bank[block], _followed(options)
+            if n.shape[1:] != kept.shape[1:] or len(n) % len(followed):
                 raise FramewrightError(
                     f"reference: attention over {len(n)} parts of {n.shape[1]} tokens came, expected whole "
                     f"frames of {kept.shape[1]}; another node cuts them up (HyperTile, an area of a prompt)"
@@ -87,8 +88,8 @@ class Reference:
 
             def longer(tokens: Tensor) -> Tensor:
                 added = [
-                    part[:, : n.shape[1]] if which else kept.to(part).expand(len(part), -1, -1)
-                    for which, part in zip(conditions, tokens.chunk(len(conditions)), strict=True)
+                    kept.to(part).expand(len(part), -1, -1) if one else part[:, : n.shape[1]]
+                    for one, part in zip(followed, tokens.chunk(len(followed)), strict=True)
                 ]
                 return torch.cat([tokens, torch.cat(added)], dim=1)
 
@@ -101,7 +102,9 @@ class Reference:
         """Attention to all tokens, blended with that to a frame's own."""
 
         def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-            return earlier(q, k, v, options) if earlier else self.attention(q, k, v, options["n_heads"])
+            if earlier:
+                return earlier(q, k, v, options)
+            return precise(self.attention, options)(q, k, v, options["n_heads"])
 
         def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
             own, strength = q.shape[1], self.extent.at(_block(options)[0], options)
@@ -109,6 +112,15 @@ class Reference:
             return torch.lerp(plain, attend(q, k, v, options), strength)
 
         return patch
+
+
+def _followed(options: dict[str, Any]) -> list[bool]:
+    """Of each condition in a call, whether it is the prompt that is followed: number 0, and by its id."""
+    conditions, known = options.get("cond_or_uncond", [0]), options.get(FOLLOWED)
+    if known is None:
+        return [number == 0 for number in conditions]
+    pairs = zip(conditions, options["uuids"], strict=True)
+    return [number == 0 and one in known for number, one in pairs]
 
 
 def _alone(options: dict[str, Any], bank: Bank) -> dict[str, Any]:

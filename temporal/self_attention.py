@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .extent import EVERYWHERE, Extent
 from .known_frames import known_in_call
-from .parts import Attention
+from .parts import Attention, precise
 from .pattern_attention import attend
 from .patterns import Pattern
 from .slots import Site, frame_count
@@ -29,7 +29,9 @@ def self_attention_patch(
     """
 
     def without(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return earlier(q, k, v, options) if earlier else attention(q, k, v, options["n_heads"])
+        if earlier:
+            return earlier(q, k, v, options)
+        return precise(attention, options)(q, k, v, options["n_heads"])
 
     def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         heads, strength = options["n_heads"], extent.at(_site(options), options)
@@ -40,14 +42,12 @@ def self_attention_patch(
         frames, tiles = frame_count(batch, options), q.shape[0] // batch
         k, v = (t.reshape(q.shape[0], -1, t.shape[-1]) for t in (k, v))
         tq, tk, tv = (_swap(t, frames, tiles) for t in (q, k, v))
-        rules, size = _rules(pattern, frames, options), tiles * frames
+        rules, size, among = _rules(pattern, frames, options), tiles * frames, precise(attention, options)
         if len(set(rules)) == 1:
-            read = attend(rules[0], tq, tk, tv, heads, frames, attention)
+            read = attend(rules[0], tq, tk, tv, heads, frames, among)
         else:
             clips = enumerate(zip(tq.split(size), tk.split(size), tv.split(size), strict=True))
-            read = torch.cat(
-                [attend(rules[n % len(rules)], *qkv, heads, frames, attention) for n, qkv in clips]
-            )
+            read = torch.cat([attend(rules[n % len(rules)], *qkv, heads, frames, among) for n, qkv in clips])
         read = _swap(read, tiles, frames)
         return read if strength == 1 else torch.lerp(without(*given), read, strength)
 

@@ -32,6 +32,7 @@ POSITIONS = "framewright_positions"  # in transformer_options: each frame's plac
 NUMBERS = (
     "framewright_frame_numbers"  # likewise: which frames of the video a call holds, where not all, [W·F]
 )
+TOTAL = "framewright_total_frames"  # likewise: of the video, where a call holds a part of it
 CHUNK = "framewright_chunk"  # likewise, where a call holds a part of what temporal layers see: a Chunk
 
 

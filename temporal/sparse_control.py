@@ -4,6 +4,7 @@ SparseCtrl (Guo et al. 2023), in the key layout of its release and of diffusers.
 convolution runs on zeros, and what it is shown comes with a mask of the frames that are given.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from .key_layouts import animatediff_keys, latent_diffusion_key, strip_prefix
 from .motion import MotionModel, MotionParams
 from .motion_settings import AppliedMotion, MotionSettings
 from .parts import Parts
-from .slots import CHUNK, LAYERS, NUMBERS, Site, frame_count, frames_in_call, run_layers
+from .slots import CHUNK, LAYERS, NUMBERS, TOTAL, Site, frame_count, frames_in_call, run_layers
 
 WHAT = "sparse ControlNet"
 _HEADS, _POSITIONS, _GROUPS = 8, 32, 32  # what files do not tell, as SparseCtrl was released
@@ -102,17 +103,18 @@ class SparseControlNet(ControlEncoder):
 def rows_shown(at: Sequence[int], batch: int, options: dict[str, Any]) -> Tensor:
     """Which row of `embed`'s features each row of a call's batch is shown, for pictures at these frames.
 
-    Raises where there is none, or the call holds a whole video that ends before one of them.
+    Raises where there is none, or where the video is known to end before one of them.
     """
     if not at:
         raise FramewrightError(
             f"at_frames: none came; a {WHAT} has to be told them, by Apply Control to Video"
         )
     numbers = frames_in_call(batch, options).tolist()
-    if NUMBERS not in options and max(at) >= len(numbers):
+    total = options.get(TOTAL) or (math.inf if NUMBERS in options else len(numbers))
+    if max(at) >= total:
         raise FramewrightError(
-            f"at_frames: a picture at frame {max(at)} came for a video of {len(numbers)} frames, expected "
-            f"0 to {len(numbers) - 1}"
+            f"at_frames: a picture at frame {max(at)} came for a video of {total} frames, expected 0 to "
+            f"{total - 1}"
         )
     places = {frame: row for row, frame in enumerate(at)}
     rows = torch.tensor([places.get(number, len(at)) for number in numbers])

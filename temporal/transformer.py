@@ -88,6 +88,17 @@ Call = Callable[[Tensor, int, Manner], Tensor]
 Calls = dict[str, Call]
 
 
+def planned(views: Views, frames: int) -> tuple[Tensor, Tensor]:
+    """Which frames each window holds, [W, L], and what they count; raises where L would not be one number."""
+    held, counted = zip(*views.plan(frames), strict=True)
+    if len(lengths := sorted({len(one) for one in held})) > 1:
+        raise FramewrightError(
+            f"windows: windows of {lengths[0]} to {lengths[-1]} frames came for {frames}, expected all of "
+            "one length, as Temporal Windows makes them"
+        )
+    return torch.tensor(held), torch.tensor(counted)
+
+
 class PositionTable(nn.Module):
     pe: Tensor
 
@@ -194,13 +205,8 @@ class TemporalBlock(nn.Module):
 
     def _in_views(self, x: Tensor, manner: Manner, views: Views) -> Tensor:
         """Each window attends by itself, at the same positions; where they overlap they are averaged."""
-        held, counted = zip(*views.plan(x.shape[1]), strict=True)
-        if len(lengths := sorted({len(frames) for frames in held})) > 1:
-            raise FramewrightError(
-                f"windows: windows of {lengths[0]} to {lengths[-1]} frames came for {x.shape[1]}, expected "
-                "all of one length, as Temporal Windows makes them"
-            )
-        plan, weights = torch.tensor(held, device=x.device), x.new_tensor(counted)[..., None, None]
+        held, counted = planned(views, x.shape[1])
+        plan, weights = held.to(x.device), counted.to(x)[..., None, None]
         read = self._attend(x[:, plan].flatten(0, 1), manner.of(plan)).unflatten(0, (-1, len(plan)))
         total, shares = torch.zeros_like(x), x.new_zeros(x.shape[1], 1, 1)
         total = total.index_add(1, plan.flatten(), (read * weights).flatten(1, 2))

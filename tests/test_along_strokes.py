@@ -1,6 +1,7 @@
 """Frame after frame along strokes, in the built-in host, on the demo model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,14 @@ def test_what_cannot_be_sampled_is_one_error(sampling: Sampling, picture: Tensor
         wide = torch.nn.functional.pad(picture, (0, 0, 1, 1))
         cropping = Sampling(**{**vars(sampling), "vae": Cropping(sampling.vae)})
         sample_along(cropping, wide, drawing, FRAMES, by_edges)
+
+
+def test_each_frame_is_sampled_under_its_own_prompt(sampling: Sampling, picture: Tensor) -> None:
+    (rows, more), (nothing, _) = sampling.positive[0], sampling.negative[0]
+    changing = replace(sampling, positive=[[torch.cat([nothing, rows, nothing]), more]])
+    of_one, of_each = (
+        sample_along(one, picture, led(44, 36)[1], 3, by_edges) for one in (sampling, changing)
+    )
+    assert torch.equal(of_one[1], of_each[1]) and not torch.allclose(of_one[2], of_each[2], atol=1e-3)
+    with pytest.raises(FramewrightError, match="prompts for 3 frames came, expected for 4"):
+        sample_along(changing, picture, led(44, 36)[1], 4, by_edges)

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from framewright.bridge.motion import Motion, control_camera
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.camera import CameraControl, CameraInput, load_camera
 from framewright.temporal.camera_path import MOVES, CameraPath, moved, read_poses
+from framewright.temporal.checkpoint import MotionFile
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_settings import AppliedMotion, MotionSettings
 from framewright.temporal.parts import Parts
@@ -73,16 +75,18 @@ def test_a_move_is_of_a_lens_that_is_as_strong_both_ways() -> None:
 def test_a_pose_file_is_read_relative_to_its_first_camera() -> None:
     first = "0 0.5 0.9 0.5 0.5 0 0  1 0 0 0.3  0 1 0 0  0 0 1 0"
     second = "1 0.5 0.9 0.5 0.5 0 0  1 0 0 0.1  0 1 0 0  0 0 1 -1"
-    path = read_poses(f"https://clip\n{first}\n{second}\n")
+    path = read_poses(f"\ufeffhttps://clip\n{first}\n{second}\n")
     torch.testing.assert_close(path.poses[0], torch.eye(4))
     torch.testing.assert_close(path.poses[1, :3, 3], torch.tensor([0.2, 0.0, 1.0]))
     torch.testing.assert_close(path.lens[1], torch.tensor([0.5, 0.9, 0.5, 0.5]))
+    assert len(read_poses(f"\ufeff{first}\n{second}").poses) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [("https://clip", "no line of numbers"), ("1 2 3", "line 1 holds 3 numbers, expected 19"),
-     ("0 0.5 0.9 0.5 0.5 0 0 " + "0 " * 12, "without an inverse"), ("x " * 19, "no line of numbers"),
+     ("0 0.5 0.9 0.5 0.5 0 0 " + "0 " * 12, "without an inverse"),
+     ("x " * 19, "line 1 holds 0 numbers, expected 19"), ("1,2,3", "line 1 holds 0 numbers"),
      ("0 0.5 0.9 0.5 0.5 0 0 1 0 0 1e39 0 1 0 0 0 0 1 0", "too large"),
      ("0 0.5 0.9 0.5 0.5 0 0 " + "nan " * 12, "expected 19")],
 )  # fmt: skip
@@ -131,6 +135,16 @@ def test_it_acts_by_strength_in_every_condition_window_and_view(
         SITE, torch.randn(6, 32, 6, 6), {**OPTIONS, FRAMES: 6}
     )
     assert torch.isfinite(views).all()
+
+
+def test_a_picture_that_another_node_makes_smaller_keeps_its_camera(
+    motion: MotionModel, control: CameraControl
+) -> None:
+    for size in ((3, 3), (4, 2), (12, 12)):
+        x = torch.randn(4, 32, *size)
+        led = applied(motion, control, moved("zoom in", 4, 1.0))(SITE, x, OPTIONS)
+        assert led.isfinite().all()
+        assert not torch.allclose(led, AppliedMotion(motion, MotionSettings())(SITE, x, OPTIONS), atol=1e-4)
 
 
 def test_the_path_is_encoded_once(motion: MotionModel, control: CameraControl, monkeypatch) -> None:
@@ -202,3 +216,10 @@ def test_too_few_cameras_or_positions_are_one_error(motion: MotionModel, control
         applied(motion, control, moved("static", 9, 1.0))(SITE, x, {**OPTIONS, FRAMES: 9})
     with pytest.raises(FramewrightError, match="camera: a path of 3 frames came, the video has at least 4"):
         applied(motion, control, moved("static", 3, 1.0))(SITE, x[:4], OPTIONS)
+
+
+def test_a_second_camera_is_refused(motion: MotionModel) -> None:
+    file = MotionFile(motion, "AnimateDiff type", "F32", 0)
+    led = Motion(file, "demo + camera", (), camera=CameraInput.__new__(CameraInput))
+    with pytest.raises(FramewrightError, match="motion: demo \\+ camera came, which has a camera"):
+        control_camera(led, Path("other.safetensors"), moved("zoom in", 4, 1.0), 1.0)

@@ -158,6 +158,14 @@ def test_layers_that_get_their_weights_late(host: Host) -> None:
     assert len(told) > 14 or not told["has dynamic VRAM"]
 
 
+def test_pictures_are_read_as_newer_hosts_read_them(host: Host) -> None:
+    """Since 0.33 by FFmpeg; before by Pillow, which gives JPEG other colours."""
+    told = run_in_host(host, Path(__file__).parent / "host_scripts" / "pictures.py")
+    newer = tuple(map(int, host.version.split("."))) >= (0, 33)
+    others = [name for name, same in told.items() if not same]
+    assert len(told) == 13 and (not others if newer else "a.png" not in others)
+
+
 def test_the_hosts_error_is_ours(host_server: Server) -> None:
     """A refusal reaches a client of ComfyUI with its own words."""
     from framewright.errors import FramewrightError

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from framewright.bridge.control import Strengths, control_video
+from framewright.bridge.pictures import masks
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo import files
 from framewright.errors import FramewrightError
@@ -103,7 +104,7 @@ def test_it_does_something_in_every_frame(plain: Tensor, full: Tensor) -> None:
 def test_without_strength_nothing_changes(scene: Scene, plain: Tensor) -> None:
     assert scene.controlled(strength=0.0) == scene.prompts
     for settings in ({"frames": [0.0]}, {"steps": [(0.0, 0.0)]}, {"layers": {"input": 0.0, "middle": 0.0}},
-                     {"mask": torch.zeros(64, 64)}):  # fmt: skip
+                     {"mask": torch.zeros(1, 64, 64)}):  # fmt: skip
         assert close(scene.under(scene.controlled(**settings)), plain), settings
 
 
@@ -194,7 +195,7 @@ def test_one_map_with_masks_needs_no_number_of_frames(scene: Scene) -> None:
     mask, one = torch.zeros(FRAMES, 64, 64), scene.maps[:1]
     mask[..., 32:] = 1
     expected = scene.under(scene.controlled(maps=one, mask=mask))
-    for given in (mask, mask[0], mask[:1]):
+    for given in (mask, masks(mask[0]), mask[:1]):
         made = control_video(scene.prompts, scene.net, one, 0, "hold", Strengths(1.0, mask=given))
         assert close(scene.under(made), expected)
     with pytest.raises(FramewrightError, match="frames: 0 came beside one map and frame_strength"):
@@ -210,3 +211,15 @@ def test_maps_that_are_not_finite_and_strengths_of_another_length_are_errors(sce
     other = control_video(scene.prompts, scene.net, scene.maps, 4, "hold", settings)
     with pytest.raises(FramewrightError, match="strengths or masks for 4 frames.*which has 6"):
         scene.under(other)
+    longer = control_video(scene.prompts, scene.net, scene.maps, 8, "hold", settings)
+    with pytest.raises(FramewrightError, match="strengths or masks for 8 frames.*which has 6"):
+        scene.under(longer, add_windows(scene.model, Windows(4, 2), 0.0, 1.0))
+
+
+def test_a_mask_comes_in_several_ways() -> None:
+    flat = torch.rand(9, 7)
+    for given in (flat, flat[None], flat[None, None]):
+        assert torch.equal(masks(given), flat[None])
+    assert masks(None) is None
+    with pytest.raises(FramewrightError, match=r"mask: \[1, 3, 9, 7\] came, expected \[masks, height"):
+        masks(flat.expand(1, 3, 9, 7))

@@ -63,9 +63,11 @@ def test_strengths_for_another_number_of_frames_are_an_error() -> None:
             weights.rows([2, 5])
 
 
-@pytest.mark.parametrize("layer", ["output", ("output", 0), ("input", 99)])
+@pytest.mark.parametrize("layer", ["output", ("output", 0), ("input", 99), ("middle", 1)])
 def test_a_layer_that_a_controlnet_lacks_is_an_error(layer: str | tuple[str, int]) -> None:
-    with pytest.raises(FramewrightError, match=r"layer_strength: (output|output 0|input 99) came, expected"):
+    with pytest.raises(
+        FramewrightError, match="layer_strength: (output( 0)?|input 99|middle 1) came, expected"
+    ):
         ControlWeights(layers={layer: 0.0})(residuals(3), 0.0, 2)
 
 

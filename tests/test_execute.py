@@ -13,6 +13,7 @@ from framewright.embedded.folders import Folders
 from framewright.embedded.nodes_files import NODES as FILE_NODES
 from framewright.embedded.nodes_video import NODES as VIDEO_NODES
 from framewright.embedded.progress import Interrupted, report
+from framewright.embedded.ranges import ranged
 from framewright.embedded.registry import Registry
 from framewright.errors import FramewrightError
 
@@ -243,8 +244,10 @@ def test_what_comes_by_a_link_keeps_to_the_range(folders: Folders) -> None:
     graph["3"] = {"class_type": "PrimitiveInt", "inputs": {"value": 101}}
     graph["1"]["inputs"]["seed"] = ["3", 0]
     with pytest.raises(FramewrightError, match=r"^Make \(#1 'Mine'\): seed: 101 came, expected 0 to 100$"):
-        run(graph, REGISTRY, folders, Cache())
+        run(graph, Registry([ranged(Make), Double, Show, *CORE]), folders, Cache())
     assert CALLS == []
+    run(graph, REGISTRY, folders, Cache())
+    assert CALLS[0] == "make 101 0.5 a False", "as the core's own nodes take it"
 
 
 def test_all_errors_at_once(folders: Folders) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from framewright.temporal.builder import UNetParams
-from framewright.temporal.extent import EVERYWHERE, Extent
+from framewright.temporal.extent import EVERYWHERE, LEVELS, Extent
 from framewright.temporal.frame_norm import (
     ACROSS,
     RESBLOCKS,
@@ -61,8 +61,9 @@ def test_norms_over_frames_only_where_asked(kinds: tuple[str, ...], unet: SpaceT
         add_norm_hooks(unet)
         add_norm_hooks(unet)
         assert torch.equal(run(unet), plain)
-        for nowhere in (Extent(0.0), Extent(sigmas=(3.0, 0.0))):
-            off = {ACROSS: [(kind, nowhere) for kind in kinds], "sigmas": torch.tensor([5.0])}
+        for nowhere in (Extent(0.0), Extent(steps=(0.5, 1.0))):
+            level = {"sigmas": torch.tensor([5.0]), LEVELS: lambda part: 6 * (1 - part)}
+            off = {ACROSS: [(kind, nowhere) for kind in kinds], **level}
             assert torch.equal(run(unet, **off), plain)
         torch.testing.assert_close(run(unet, **{ACROSS: asked}), expected, atol=1e-5, rtol=1e-4)
         assert torch.equal(run(unet), plain)

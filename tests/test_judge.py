@@ -10,7 +10,7 @@ from framewright.demo import render
 from framewright.demo.hints import middle
 from framewright.demo.judge import judge, score, warp_error, warp_errors
 from framewright.demo.judge_control import place_error
-from framewright.demo.judge_motion import judge_motion
+from framewright.demo.judge_motion import judge_motion, jumps
 from framewright.demo.world import SIZE, Scene, Subject, subjects
 
 Clips = list[tuple[Subject, np.ndarray]]
@@ -107,6 +107,14 @@ def test_motion_of_a_bare_track(count: int) -> None:
     assert judge_motion(wobble, areas, (9.0 * t) % 90, 90) == "spinning"
     assert judge_motion(wobble, areas, rng.uniform(0, 90, count), 90) != "spinning"
     assert judge_motion(np.full((count, 2), np.nan), areas * np.nan, angles, 90) is None
+
+
+def test_jumps_show_where_a_track_leaps() -> None:
+    way = np.stack([3.0 * np.arange(16) + 40, np.full(16, 20.0)], 1)
+    way[8:, 1] += 6
+    leaps = jumps(way % SIZE)  # over the edge of the canvas, too
+    assert len(leaps) == 13 and leaps.argmax() == 6 and leaps.max() == pytest.approx(6)  # frame 7 to 8
+    assert np.delete(leaps, [5, 6, 7]).max() < 1e-9
 
 
 def test_warp_error_follows_motion_but_not_flicker() -> None:

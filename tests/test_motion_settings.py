@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
+from framewright.temporal.extent import LEVELS
 from framewright.temporal.keyed_text import frame_values, layer_values
 from framewright.temporal.motion import MotionModel, MotionParams
 from framewright.temporal.motion_lora import load_lora
@@ -53,7 +54,8 @@ def test_strength_is_of_what_the_layers_add(model: MotionModel, x: Tensor) -> No
 
 def test_layers_rest_outside_their_noise_levels(model: MotionModel, x: Tensor) -> None:
     for level, acts in ((2.0, False), (1.0, True), (0.7, True), (0.5, True), (0.1, False)):
-        given = run(model, x, {"sigmas": torch.tensor([level])}, sigmas=(1.0, 0.5))
+        told = {"sigmas": torch.tensor([level]), LEVELS: lambda part: 2 * (1 - part)}
+        given = run(model, x, told, steps=(0.5, 0.75))
         assert torch.equal(given, x) != acts
 
 
@@ -276,3 +278,19 @@ def test_a_motion_lora_that_does_not_fit_is_one_error(model: MotionModel, tmp_pa
     save_file({"something": torch.ones(2)}, path)
     with pytest.raises(FramewrightError, match="zoom.safetensors holds 1 tensors .*first: something"):
         load_lora(path, Parts())
+
+
+def test_a_paced_module_takes_the_distances_of_every_view(model: MotionModel) -> None:
+    """Of several clips in a call too, whose windows are laid over each alike."""
+    windows, numbers = Windows(4, 2), torch.tensor([[0, 3, 4, 5, 6, 7], [0, 2, 4, 6, 7, 8]])
+    x = torch.randn(12, 32, 4, 4, generator=torch.Generator().manual_seed(3))
+    layers = AppliedMotion(model, MotionSettings(views=windows), paced=True)
+    together = layers(SITE, x, {FRAMES: 6, NUMBERS: numbers.flatten()})
+    alone = [
+        layers(SITE, clip, {FRAMES: 6, NUMBERS: one}) for clip, one in zip(x.split(6), numbers, strict=True)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone))
+    even = layers(SITE, x[:6], {FRAMES: 6, NUMBERS: torch.arange(6)})
+    gap = alone[0] - even
+    assert gap[:2].abs().max() > 1e-4, "its first window is paced"
+    assert gap[4:].abs().max() < 1e-6, "its last one is as even as any"

@@ -174,7 +174,7 @@ def test_inversion_refuses_what_leads_nowhere() -> None:
     guider, euler = Guider(Toy(), 1.0, 1.0, 1.0), SAMPLERS["euler"]
     with pytest.raises(FramewrightError, match="sigmas: .* came, expected at least 2 levels that fall"):
         invert(guider, euler, sigmas.flip(0), clip)
-    with pytest.raises(FramewrightError, match=r"samples of \[1, 4, 5, 8, 8\] came"):
+    with pytest.raises(FramewrightError, match=r"samples: latents of \[1, 4, 5, 8, 8\] came"):
         invert(guider, euler, sigmas, {"samples": torch.zeros(1, 4, 5, 8, 8)})
     with pytest.raises(FramewrightError, match=r"expected those of the inverted clip, \[5, 4, 8, 8\]"):
         invert(guider, euler, sigmas, clip).generate_noise({"samples": torch.zeros(6, 4, 8, 8)})
@@ -192,6 +192,7 @@ def test_inversion_refuses_what_leads_nowhere() -> None:
         (lambda: VideoNoise(0, "pink"), "prior: 'pink' came, expected one of independent"),
         (lambda: VideoNoise(0, "mixed", -1.0), "alpha: -1.0 came"),
         (lambda: VideoNoise(0, "FreeNoise", length=4, overlap=4), "overlap: 4 came, expected 0 to 3"),
+        (lambda: VideoNoise(0, length=4, overlap=-1, prior="FreeNoise"), "overlap: -1 came"),
         (lambda: VideoNoise(0).generate_noise({"samples": torch.zeros(1, 4, 5, 8, 8)}), "latent: samples of"),
         (lambda: LowPass("sharp"), "filter: 'sharp' came"),
         (lambda: LowPass(order=0), "order: 0 came"),
@@ -201,3 +202,15 @@ def test_inversion_refuses_what_leads_nowhere() -> None:
 def test_what_makes_no_sense_is_one_error(make: object, message: str) -> None:
     with pytest.raises(FramewrightError, match=message):
         make()
+
+
+def test_only_free_noise_asks_for_an_overlap() -> None:
+    assert (
+        VideoNoise(0, "repeated", length=4, overlap=8)
+        .generate_noise({"samples": torch.zeros(8, 4, 2, 2)})
+        .unflatten(0, (2, 4))
+        .diff(dim=0)
+        .abs()
+        .max()
+        == 0
+    )

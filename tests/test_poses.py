@@ -74,6 +74,9 @@ def test_one_frame_alone_and_parts_of_the_canvas() -> None:
     numbers = [n for k in range(18) for n in (k / 18, 0.5, 1)]
     (one,) = read_poses(frame({"pose_keypoints_2d": numbers}))
     assert one.people[0].body[9].tolist() == [192, 64, 1]
+    numbers[1] = 1.04  # below the picture's edge
+    one, two = read_poses([frame(), frame({"pose_keypoints_2d": numbers})])
+    assert not one.people and two.people[0].body[9].tolist() == [192, 64, 1]
 
 
 def test_the_newer_body_of_25_keypoints() -> None:
@@ -276,6 +279,8 @@ def test_a_body_without_hips_or_nobody_is_an_error() -> None:
     legless.body[8, 2] = 0
     with pytest.raises(FramewrightError, match="body: a body without neck or hips"):
         give_to(shown(standing(20, 30)), shown(legless)[0])
+    with pytest.raises(FramewrightError, match="poses: a body without neck or hips"):
+        give_to(shown(legless), shown(standing(20, 30))[0])
     with pytest.raises(FramewrightError, match="body: poses without a person"):
         first_with_people(shown(None))
 

@@ -15,17 +15,20 @@ from framewright.embedded.model import EmbeddedModel
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
 from framewright.temporal.blocks import TransformerBlock
-from framewright.temporal.extent import Extent
+from framewright.temporal.builder import UNetParams
+from framewright.temporal.extent import LEVELS, Extent
 from framewright.temporal.parts import Parts, sdpa
 from framewright.temporal.patterns import PATTERNS
-from framewright.temporal.reference import Reference
+from framewright.temporal.reference import FOLLOWED, Reference
 from framewright.temporal.self_attention import self_attention_patch
+from framewright.temporal.unet import SpaceTimeUNet
 from framewright.tests.stage import Stage
 from torch import Tensor
 
 FRAMES, PLACES, WIDTH = 3, 16, 8
 SITE = ("output", 3)
-OPTIONS = {"block": SITE, "block_index": 0, "cond_or_uncond": [1, 0], "sigmas": torch.tensor([0.7])}
+OPTIONS = {"block": SITE, "block_index": 0, "cond_or_uncond": [1, 0], "sigmas": torch.tensor([0.7]),
+           LEVELS: lambda part: 1 - part}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +95,9 @@ def test_strength_layers_and_noise_levels(block: TransformerBlock) -> None:
     torch.testing.assert_close(read(block, Extent(0.3))[FRAMES:], by_hand(block, 0.3))
     torch.testing.assert_close(read(block, Extent(layers={"output": 0.3}))[FRAMES:], by_hand(block, 0.3))
     torch.testing.assert_close(read(block, Extent(0.3))[:FRAMES], plain[:FRAMES])
-    for nothing in (Extent(0.0), Extent(layers={SITE: 0.0}), Extent(sigmas=(0.5, 0.0))):
+    for nothing in (Extent(0.0), Extent(layers={SITE: 0.0}), Extent(steps=(0.5, 1.0))):
         assert torch.equal(read(block, nothing), plain)
-    assert torch.equal(read(block, Extent(sigmas=(math.inf, 0.5))), read(block, Extent()))
+    assert torch.equal(read(block, Extent(steps=(0.0, 0.5))), read(block, Extent()))
 
 
 @torch.no_grad()
@@ -219,6 +222,7 @@ def test_two_pictures_are_read(stage: Ground) -> None:
         (torch.zeros(1, 4, 16, 12), "latents of 12×16 came for a video of 16×16; scale the picture"),
         (torch.zeros(1, 4, 1, 16, 16), r"latents of \[1, 4, 1, 16, 16\] came"),
         (torch.full((1, 4, 16, 16), math.nan), "latents that are not finite came"),
+        (torch.zeros(1, 16, 16, 16), "latents of 16 channels came, expected 4"),
     ],
 )
 def test_what_is_no_picture_of_the_videos_size_is_one_error(
@@ -226,3 +230,22 @@ def test_what_is_no_picture_of_the_videos_size_is_one_error(
 ) -> None:
     with pytest.raises(FramewrightError, match=message):
         stage.sampled(apply_reference(stage.model, {"samples": latents}, Extent(), (0.0, 1.0)))
+
+
+def test_strengths_of_blocks_and_a_reference_of_another_kind_are_one_error(stage: Ground) -> None:
+    with pytest.raises(FramewrightError, match="layer_strength: input at -1 came, expected 0 to 1"):
+        apply_reference(stage.model, stage.picture, Extent(layers={"input": -1.0}), (0.0, 1.0))
+    other = replace(stage.model, unet=SpaceTimeUNet(UNetParams(model_channels=32, channel_mult=(1, 2))))
+    with pytest.raises(FramewrightError, match="reference_model: one of .* came, expected"):
+        stage.referring(unet=other)
+
+
+def test_a_prompt_that_is_not_followed_reads_nothing_though_it_is_called_alone(
+    block: TransformerBlock,
+) -> None:
+    ours, other = object(), object()
+    told = {FOLLOWED: {ours}, "uuids": [other, ours]}
+    assert torch.equal(read(block, Extent(), told), read(block, Extent()))
+    reference = Reference(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), Extent(), sdpa)
+    alone = {**OPTIONS, "cond_or_uncond": [0], FOLLOWED: {ours}, "uuids": [other]}
+    assert reference.joined(torch.zeros(FRAMES, 4, 4, 4), alone, lambda *_: pytest.fail("it read")) is alone

@@ -1,7 +1,9 @@
 """Sample Long Video on the demo model: what begins anew, what is held, what shares calls, what is refused."""
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,3 +146,24 @@ class FakeVideo:
 def test_a_name_that_leaves_the_output_folder_is_refused(tmp_path: Path, name: str) -> None:
     with folders.use(Folders(output=tmp_path)), pytest.raises(FramewrightError, match="name: "):
         sample_long_video(FakeVideo(), name)  # type: ignore[arg-type]
+
+
+def test_samplers_are_known_again_by_what_they_are(tmp_path: Path) -> None:
+    """Their settings may be functions, which differ from run to run in where they lie in memory."""
+
+    def sampler(until: float) -> SimpleNamespace:
+        def tau(level: float) -> float:
+            return until * level
+
+        return SimpleNamespace(
+            sampler_function=SAMPLERS["euler"], extra_options={"tau_func": tau, "scale": partial(max, 1)}
+        )
+
+    def fingerprint(until: float) -> str:
+        use(host := EmbeddedHost())
+        return LongVideo(
+            PlanRule("hierarchy", 9, 3), VideoNoise(3), Guider(host.demo_model()[0], [], [], 3.0),
+            sampler(until), torch.tensor([1.0, 0.0]), {"samples": torch.zeros(9, 4, 8, 8)},
+        ).fingerprint()  # fmt: skip
+
+    assert fingerprint(0.5) == fingerprint(0.5) != fingerprint(0.7)

@@ -1,10 +1,9 @@
 """Patterns in the place of a UNet's self-attention: ranges, and beside patches that cut frames into tiles."""
 
-import math
 from dataclasses import replace
 
 import torch
-from framewright.temporal.extent import Extent
+from framewright.temporal.extent import LEVELS, Extent
 from framewright.temporal.known_frames import KNOWN, Known
 from framewright.temporal.parts import sdpa
 from framewright.temporal.pattern_attention import attend
@@ -15,7 +14,10 @@ from framewright.temporal.slots import NUMBERS
 
 FRAMES, HEADS = 5, 2
 PATTERN = PATTERNS["sparse causal (as released)"]
-OPTIONS = {"n_heads": HEADS, "block": ("output", 3), "cond_or_uncond": [0, 1], "sigmas": torch.tensor([0.7])}
+OPTIONS = {
+    "n_heads": HEADS, "block": ("output", 3), "cond_or_uncond": [0, 1], "sigmas": torch.tensor([0.7]),
+    LEVELS: lambda part: 1 - part,
+}  # fmt: skip
 
 
 def tokens(batch: int = 2 * FRAMES, places: int = 16) -> list[torch.Tensor]:
@@ -34,8 +36,8 @@ def test_strength_layers_and_noise_levels() -> None:
     torch.testing.assert_close(run(Extent(0.25)), 0.75 * own + 0.25 * read)
     assert torch.equal(run(Extent(layers={"output": 0.0})), own)
     assert torch.equal(run(Extent(layers={"output": 0.0, ("output", 3): 1.0})), read)
-    assert torch.equal(run(Extent(sigmas=(0.5, 0.0))), own)
-    assert torch.equal(run(Extent(sigmas=(math.inf, 0.5))), read)
+    assert torch.equal(run(Extent(steps=(0.5, 1.0))), own)
+    assert torch.equal(run(Extent(steps=(0.0, 0.5))), read)
 
 
 def test_the_rest_is_what_an_earlier_pattern_makes_of_it() -> None:
@@ -46,7 +48,7 @@ def test_the_rest_is_what_an_earlier_pattern_makes_of_it() -> None:
         return self_attention_patch(PATTERN, sdpa, extent, first)(*tokens(), OPTIONS)
 
     assert torch.equal(second(Extent(layers={"output": 0.0})), earlier)
-    assert torch.equal(second(Extent(sigmas=(0.5, 0.0))), earlier)
+    assert torch.equal(second(Extent(steps=(0.5, 1.0))), earlier)
     torch.testing.assert_close(second(Extent(0.25)), 0.75 * earlier + 0.25 * run(Extent()))
     assert torch.equal(second(Extent()), run(Extent()))
 
@@ -87,3 +89,16 @@ def test_known_frames_are_read_by_all_wherever_a_window_has_them() -> None:
     read = patch(*tokens(), {**OPTIONS, **one, **held})
     assert torch.equal(read[:FRAMES], reading(0)[:FRAMES])
     assert torch.equal(read[FRAMES:], reading(3)[FRAMES:])
+
+
+def test_attention_is_as_precise_as_the_model_asks() -> None:
+    asked: list[torch.dtype] = []
+
+    def attention(q, k, v, heads, mask=None, attn_precision=None) -> torch.Tensor:  # noqa: ANN001
+        asked.append(attn_precision)
+        return sdpa(q, k, v, heads, mask)
+
+    for extent in (Extent(), Extent(0.0), Extent(0.5)):
+        patch = self_attention_patch(PATTERN, attention, extent)
+        patch(*tokens(), {**OPTIONS, "attn_precision": torch.float32})
+    assert len(asked) >= 4 and set(asked) == {torch.float32}

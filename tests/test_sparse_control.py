@@ -201,7 +201,7 @@ def test_without_frames_named_they_lie_from_the_first_to_the_last(stage: Shown) 
 def test_strengths(stage: Shown, plain: Tensor, full: Tensor) -> None:
     assert stage.controlled(strength=0.0) == stage.prompts
     assert close(stage.under(stage.controlled(between=(0.0, 0.0))), plain)
-    one = stage.under(stage.controlled(frames=FRAMES, steps=[(0.5, 1.0)], mask=torch.ones(8, 8)))
+    one = stage.under(stage.controlled(frames=FRAMES, steps=[(0.5, 1.0)], mask=torch.ones(1, 8, 8)))
     assert close(one, full)
     some = stage.under(control_video(
         stage.prompts, stage.net, stage.pictures, FRAMES, "hold", Strengths(1.0, frames=[1, 0, 1, 0, 0]),
@@ -258,6 +258,17 @@ def test_a_picture_after_the_end_is_an_error_when_it_is_sampled(stage: Shown) ->
         FramewrightError, match="a picture at frame 9 came for a video of 5 frames, expected 0 to 4"
     ):
         stage.under(stage.controlled([0, 9], frames=0))
+
+
+def test_so_it_is_in_windows_and_parts_of_a_plan(stage: Shown) -> None:
+    conds = stage.controlled([0, 5], frames=0)
+    for render in (
+        lambda: stage.under(conds, add_windows(stage.model, Windows(3, 1), 0.0, 1.0)),
+        lambda: stage.under(conds, run_in_chunks(stage.model, 2)),
+        lambda: stage.part([0, 1, 2], stage.model, conds),
+    ):
+        with pytest.raises(FramewrightError, match="at frame 5 came for a video of 5 frames, expected"):
+            render()
 
 
 def test_what_a_net_was_not_made_for_is_one_error() -> None:

@@ -77,3 +77,8 @@ def test_sharpness_falls_with_blur_and_the_plot_shows_it() -> None:
     assert name.startswith("sharpness") and values[:16].mean() == pytest.approx(1) and highest == 2
     steady, falling = (drift_plot([(name, one, highest)], "x") for one in (np.ones(32), values))
     assert steady.shape == falling.shape and np.abs(steady - falling).max() > 0.5
+
+
+def test_latents_of_another_vae_are_refused_before_anything_is_written(vae) -> None:  # noqa: ANN001
+    with pytest.raises(FramewrightError, match="samples: latents of 16 channels came, expected 4"):
+        decode_video({"samples": torch.zeros(2, 16, 8, 8)}, vae, 8.0)

@@ -163,6 +163,8 @@ def test_what_each_place_of_a_window_counts() -> None:
     assert weights("uniform mean", 4) == (1, 1, 1, 1)
     assert weights("overlap linear", 6) == (1e-6, 0.5, 1, 1, 0.5, 1e-6)
     assert weights("overlap linear", 6, number=0) == (1, 1, 1, 1, 0.5, 1e-6)
+    looped = Windows(6, 3, "looped", "overlap linear", closed_loop=True).plan(24)
+    assert {window.weights for window in looped} == {(1e-6, 0.5, 1, 1, 0.5, 1e-6)}
     assert weights("relative", 5)[2] == 1 and weights("relative", 5)[0] == 0.01
     gaussian = weights("gaussian", 7)
     assert gaussian[3] == 1 and gaussian[0] == gaussian[6] < gaussian[1] < gaussian[2]
@@ -175,12 +177,15 @@ def test_steps_are_found_by_the_nearest_level_not_by_an_equal_one() -> None:
     assert [halving(step) for step in range(4)] == [0, 0.5, 0.25, 0.75]
 
 
-def test_windows_hold_between_noise_levels_the_last_ones_first() -> None:
+def test_windows_hold_between_parts_of_sampling_the_last_ones_first() -> None:
     early, late = Windows(8, 4), Windows(16, 8)
-    steps = StepWindows().then(early, math.inf, 2.0).then(late, 5.0, 1.0)
-    found = [steps.at(sigma, 64) for sigma in (14.0, 5.0, 3.0, 1.0, 0.5)]
-    assert found == [early, late, late, late, None]
-    assert steps.at(14.0, 8) is None, "a video that fits a window has none"
+    steps = StepWindows().then(early, 0.0, 0.8).then(late, 0.5, 0.9)
+
+    def at(sigma: float, frames: int = 64) -> Windows | None:
+        return steps.at(sigma, frames, lambda part: 10 * (1 - part))
+
+    assert [at(sigma) for sigma in (10.0, 5.0, 3.0, 1.0, 0.5)] == [early, late, late, late, None]
+    assert at(10.0, 8) is None, "a video that fits a window has none"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ def test_settings_that_make_no_sense_are_one_error(settings: dict, message: str)
 
 
 def test_the_most_frames_that_a_call_holds() -> None:
-    whole, early = (StepWindows().then(Windows(8, 4), high, low) for high, low in ((1e9, 0.0), (1e9, 3.0)))
+    whole, early = (StepWindows().then(Windows(8, 4), 0.0, end) for end in (1.0, 0.5))
     assert whole.most(40, 40) == 8 and early.most(40, 40) == 40 and early.most(40, 6) == 8
     assert StepWindows().most(40, 16) == 16 and whole.most(5, 5) == 5
 

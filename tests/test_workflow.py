@@ -237,6 +237,7 @@ def ring() -> dict[str, Any]:
             r"Sink \(#3\), input images: it is linked to node #77, which is not there",
         ),
         (chain(type="Psas", title="Mine"), r"Psas \(#2 'Mine'\) needs ComfyUI. Did you mean Pass\?.*Sink"),
+        (chain(type="workflow>Psas"), r"workflow>Psas \(#2\) is a group node of older pages; save"),
         (chain(widgets_values=4), r"Pass \(#2\): 'widgets_values' is a int"),
         (chain(id=1), "two nodes have the id 1"),
         (with_reroutes_in_a_ring(), r"Reroute \(#8\): its input leads back to itself"),

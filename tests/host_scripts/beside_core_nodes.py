@@ -19,8 +19,12 @@ from comfy_extras.nodes_sag import SelfAttentionGuidance  # noqa: E402
 from framewright.bridge.attention import apply_pattern  # noqa: E402
 from framewright.bridge.motion import apply_motion  # noqa: E402
 from framewright.bridge.reference import apply_reference  # noqa: E402
+from framewright.bridge.windows import add_windows  # noqa: E402
+from framewright.embedded.ranges import ranged  # noqa: E402
 from framewright.errors import FramewrightError  # noqa: E402
+from framewright.nodes.frames import ContactSheet  # noqa: E402
 from framewright.sampling.noise_levels import Betas  # noqa: E402
+from framewright.sampling.window_plan import Windows  # noqa: E402
 from framewright.temporal.extent import Extent  # noqa: E402
 from framewright.temporal.patterns import PATTERNS  # noqa: E402
 from tiny import CPU, sampled  # noqa: E402
@@ -155,6 +159,13 @@ for name, given, expected in (
     before, after = (one.get_model_object("model_sampling") for one in (given, apply_motion(given, v3)))
     answer[f"levels_{name}"] = torch.allclose(after.sigmas, expected.float(), rtol=1e-4)
     answer[f"kind_{name}"] = type(after) is type(before) and not torch.allclose(after.sigmas, before.sigmas)
+for name, change in (
+    ("windows", lambda model: add_windows(model, Windows(3, 1), 0.0, 0.4)),
+    ("pattern", lambda model: apply_pattern(model, PATTERNS["first frame"], Extent(), (0.0, 0.4))),
+):  # fmt: skip
+    either = change(apply_motion(still, v3)), apply_motion(change(still), v3)
+    first, last = (sampled(one, positive, negative, frames=4, steps=8, size=16) for one in either)
+    answer[f"levels_of_{name}"] = torch.equal(first, last)
 answer["levels_act"] = differs(rendered(apply_motion(still, v3)), once)
 answer["levels_rest"] = torch.equal(rendered(apply_motion(still, v3, noise_levels="the model's")), once)
 answer["levels_gone"] = torch.equal(rendered(moving), once)
@@ -182,4 +193,10 @@ try:
     answer["reference_without_UNet"] = False
 except FramewrightError as error:
     answer["reference_without_UNet"] = "a Linear came" in str(error)
+for wrong in ({"columns": 0}, {"columns": "many"}, {"columns": 2.5}):
+    try:
+        ranged(ContactSheet).execute(images=torch.zeros(1, 8, 8, 3), **wrong)
+        answer[f"linked {wrong}"] = False
+    except FramewrightError as error:
+        answer[f"linked {wrong}"] = str(error).startswith("columns: ")
 prologue.answer(answer)

@@ -1,6 +1,5 @@
 """Motion modules in the host, with its samplers, guiders, precisions, patches and loading."""
 
-import math
 from dataclasses import replace
 
 import prologue
@@ -137,7 +136,7 @@ begun = rendered(picture)
 answer["picture_acts"] = differs(begun, once)
 answer["picture_stays"] = torch.equal(begun, rendered(picture.clone()))
 in_windows = ComfyModel(picture).clone()
-in_windows.add_windows(Windows(4, 2), math.inf, 0.0)
+in_windows.add_windows(Windows(4, 2))
 answer["picture_in_windows"] = differs(rendered(in_windows.model), begun)
 answer["picture_gone"] = torch.equal(once, rendered(moving))
 

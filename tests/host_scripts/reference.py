@@ -4,6 +4,7 @@ import prologue
 
 prologue.setup()
 
+import comfy.samplers  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import BasicTransformerBlock  # noqa: E402
@@ -73,6 +74,26 @@ answer["is the host's to load"] = any(
     for patcher in patchers
 )
 answer["two pictures"] = not close(frames_of(reading(reading(still))), whole)
+
+same_weights = reading(still, unet=still.clone())
+answer["of the same weights nothing is loaded twice"] = not same_weights.additional_models
+
+
+def with_negative_alone(model):
+    """As Self-Attention Guidance and other core nodes call a model beside the sampler's own calls."""
+
+    def also(told):
+        (alone,) = comfy.samplers.calc_cond_batch(
+            told["model"], [told["uncond"]], told["input"], told["sigma"], told["model_options"]
+        )
+        return told["denoised"] + (alone - told["uncond_denoised"])
+
+    guided = model.clone()
+    guided.set_model_sampler_post_cfg_function(also, disable_cfg1_optimization=True)
+    return guided
+
+
+answer["a negative prompt alone reads nothing"] = close(frames_of(with_negative_alone(reading(still))), whole)
 
 # What the published form says of one block: keys and values of the frame and of the picture.
 counts: list[tuple[int, int]] = []

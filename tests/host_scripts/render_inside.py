@@ -4,7 +4,6 @@ import prologue
 
 prologue.setup()
 
-import math  # noqa: E402
 import sys  # noqa: E402
 
 import torch  # noqa: E402
@@ -44,7 +43,7 @@ from framewright.temporal.unet import SpaceTimeUNet  # noqa: E402
 
 def windowed(model, windows: Windows):
     handle = ComfyModel(model).clone()
-    handle.add_windows(windows, math.inf, 0.0)
+    handle.add_windows(windows)
     return handle.model
 
 
