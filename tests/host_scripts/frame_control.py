@@ -59,7 +59,7 @@ for name, none in {
     "frames": {"frames": [0.0]},
     "steps": {"steps": [(0.0, 0.0)]},
     "layers": {"layers": {"input": 0.0, "middle": 0.0}},
-    "mask": {"mask": torch.zeros(64, 64)},
+    "mask": {"mask": torch.zeros(1, 64, 64)},
 }.items():
     answer[f"{name}: none"] = close(frames_of(controlled(**none)), plain)
 every = {"frames": [1.0], "steps": [(0.5, 1.0)], "layers": {"middle": 1.0}, "mask": torch.ones(1, 8, 8)}
