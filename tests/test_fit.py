@@ -17,8 +17,9 @@ class Stopped(Exception):
 
 def train(
     folder: Path, stop_at: int | None = None, seed: int = 3, steps: int = 12, device: str = "cpu",
-    muon: float | None = None,
+    muon: float | None = None, target: float = 0.0,
 ) -> tuple[dict, dict]:  # fmt: skip
+    """What it made, and its record with the number of steps done now."""
     torch.manual_seed(seed)
     model, calls = torch.nn.Linear(4, 2), []
 
@@ -27,13 +28,13 @@ def train(
 
     def loss(given: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         calls.append(given)
-        if len(calls) - 1 == stop_at:
+        if len(calls) - 2 == stop_at:  # the first one is to see how the run begins
             raise Stopped
         x, noise = given
-        return (model(x) - x[:, :2] + 0.1 * noise).pow(2).mean()
+        return (model(x) - x[:, :2] - target + 0.1 * noise).pow(2).mean()
 
     record = fit(Run("tiny", seed, steps, folder, device), model, drawn, loss, 1e-2, muon)
-    return model.state_dict(), {**record, "calls": len(calls)}
+    return model.state_dict(), {**record, "done": len(calls) - 1}
 
 
 @pytest.mark.parametrize("muon", [None, 0.1])
@@ -45,7 +46,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     with pytest.raises(Stopped):
         train(tmp_path / "cut", stop_at=7, muon=muon)
     resumed, record = train(tmp_path / "cut", muon=muon)
-    assert record["calls"] == 5
+    assert record["done"] == 5
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
@@ -64,10 +65,21 @@ def test_a_torch_without_muon_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         train(tmp_path, muon=0.1)
 
 
-def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
-    train(tmp_path, seed=3)
-    _, record = train(tmp_path, seed=4)
-    assert record["calls"] == 12 and record["seed"] == 4
+def test_a_run_is_taken_up_where_it_began_alike_and_leaves_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0)
+
+    def done(**settings: float) -> int:
+        return train(tmp_path, **settings)[1]["done"]
+
+    with pytest.raises(Stopped):
+        train(tmp_path, stop_at=5)
+    assert done(seed=4) == 12 and done(steps=4) == 4, "runs of their own"
+    assert done() == 7, "goes on"
+    assert done() == 0, "is done"
+    with pytest.raises(FramewrightError, match="it began with a loss of .*, expected .* Delete it"):
+        train(tmp_path, target=5.0)
 
 
 def test_steps_drawn_ahead_by_other_processes_are_the_same(
