@@ -208,20 +208,15 @@ class Scope:
         inside = next(self._widgets_at(slot), None)
         return None if inside is None else Source(":".join([*self.path, inside[0]]), widget=inside[1])
 
-    def fed_by(self, origin: str, slot: int = 0) -> Iterator[tuple[Scope, Node, str]]:
-        """The inputs linked to an output, by node and name; of subgraph nodes, those inside instead."""
+    def fed_by(self, origin: str) -> Iterator[tuple[Node, str]]:
+        """The inputs linked to an output, by node and name; the page does not look inside subgraph nodes."""
         for link in self.graph.links.values():
             node = self.graph.nodes.get(link.target, {})
             inputs = node.get("inputs") or []
-            if (link.origin, link.origin_slot) != (origin, slot) or link.target_slot >= len(inputs):
+            if (link.origin, link.origin_slot) != (origin, 0) or link.target_slot >= len(inputs):
                 continue
-            name = inputs[link.target_slot]["name"]
-            if self.is_subgraph(node):
-                declared = [one.get("name") for one in self.subgraphs[node["type"]].get("inputs") or []]
-                if name in declared:
-                    yield from self.enter(node).fed_by(SUBGRAPH_INPUT, declared.index(name))
-            else:
-                yield self, node, name
+            if not self.is_subgraph(node):
+                yield node, inputs[link.target_slot]["name"]
 
     def proxied(self) -> dict[tuple[str, str], Any] | None:
         """Values on the frame of an older page, by node inside and widget; None where it is not of one.

@@ -134,8 +134,8 @@ def _spread_primitive(where: Scope, node: Node, values: dict[str, dict[str, Any]
     proxied = (where.proxied() or {}).items()
     saved = [value for (one, _), value in proxied if one == str(node["id"])] or saved
     if saved:
-        for inside, target, name in where.fed_by(str(node["id"])):
-            own = values.get(inside.id_of(target), {})
+        for target, name in where.fed_by(str(node["id"])):
+            own = values.get(where.id_of(target), {})
             if name in own:
                 own[name] = saved[0]
 

@@ -99,7 +99,7 @@ def test_bypass_without_an_input_of_the_type_is_a_cut() -> None:
     assert to_prompt(workflow, SMALL)["3"]["inputs"] == {}
 
 
-def test_a_primitive_sets_each_subgraph_s_own_widget() -> None:
+def test_a_primitive_before_a_subgraph_leaves_the_widget_inside_as_it_is() -> None:
     inner = node(1, "Source", [("seed", "INT", 1)], widgets_values=[5, "fixed"])
     subgraph = {
         "id": "s",
@@ -111,7 +111,7 @@ def test_a_primitive_sets_each_subgraph_s_own_widget() -> None:
     nodes += [node(number + 2, "s", [("number", "INT", number)], widgets_values=[5]) for number in (1, 2)]
     links = [[number, number, 0, number + 2, 0, "INT"] for number in (1, 2)]
     prompt = to_prompt({"nodes": nodes, "links": links, "definitions": {"subgraphs": [subgraph]}}, SMALL)
-    assert {key: one["inputs"] for key, one in prompt.items()} == {"3:1": {"seed": 1}, "4:1": {"seed": 2}}
+    assert {key: one["inputs"] for key, one in prompt.items()} == {"3:1": {"seed": 5}, "4:1": {"seed": 5}}
 
 
 def test_values_on_a_frame_of_an_older_page_are_those_of_its_proxies() -> None:
