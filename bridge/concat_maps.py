@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..controls.conditioning import consecutive, set_concat
 from ..errors import FramewrightError
+from ..sampling.latents import frames_in
 from .host import host
 from .pictures import check_maps
 
@@ -19,12 +20,7 @@ def concat_maps(
 
     IMAGE [G, H, W, 3]: of each frame's map and its neighbours, `count` together, the first channels.
     """
-    latents = latent["samples"]
-    if latents.ndim != 4:
-        raise FramewrightError(
-            f"latent: latents of {list(latents.shape)} came, expected [F, C, h, w]: one for each frame"
-        )
-    frames, own, height, width = latents.shape
+    frames, own, height, width = frames_in(latent, "latent").shape
     if count % 2 == 0:
         raise FramewrightError(f"consecutive: {count} maps came, expected an odd number")
     taken = host().handle(model).input_channels

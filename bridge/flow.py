@@ -15,6 +15,7 @@ from ..controls.stroke_flow import Completion, by_edges, stroke_flow
 from ..controls.strokes import Drawing
 from ..demo import files
 from ..errors import FramewrightError
+from ..sampling.latents import frames_in
 from ..sampling.noise import drawn
 from .host import host
 from .pictures import frames_of
@@ -73,11 +74,7 @@ def carried(image: Tensor, flow: Sequence[Step]) -> tuple[Tensor, Tensor]:
 
 def carried_latent(samples: dict[str, Any], flow: Sequence[Step]) -> tuple[dict[str, Any], Tensor]:
     """The first frame of a LATENT carried along, and a MASK of where nothing of it is."""
-    latents = samples["samples"]
-    if latents.ndim != 4:
-        raise FramewrightError(
-            f"samples: latents of {list(latents.shape)} came, expected [frames, channels, height, width]"
-        )
+    latents = frames_in(samples, "samples")
     frames, empty = carried_latents(latents[:1].float().cpu(), flow)
     return {"samples": frames.to(latents.dtype)}, empty
 
@@ -100,10 +97,6 @@ class FlowNoise:
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
         """Noise like the LATENT's samples [F, C, h, w]; raises where the flow has too few steps."""
-        wanted = latent["samples"]
-        if wanted.ndim != 4:
-            raise FramewrightError(
-                f"latent: samples of {list(wanted.shape)} came, expected [frames, channels, height, width]"
-            )
+        wanted = frames_in(latent, "latent")
         fresh = drawn(wanted.shape, torch.Generator().manual_seed(self.seed), latent.get("batch_index"))
         return carried_noise(fresh, self.flow).to(wanted)

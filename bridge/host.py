@@ -15,6 +15,7 @@ from ..errors import FramewrightError
 from ..sampling.window_plan import Windows
 from ..temporal.checkpoint import Reader
 from ..temporal.extent import Extent
+from ..temporal.keyed_text import layer_name
 from ..temporal.parts import Parts
 from ..temporal.patterns import Pattern
 from ..temporal.slots import Layers, Site
@@ -125,9 +126,10 @@ def during(extent: SomeExtent, steps: tuple[float, float], handle: ModelHandle) 
     sites = handle.sites()
     for layer in extent.layers:
         if layer not in sites and layer not in {side for side, _ in sites}:
-            named = layer if isinstance(layer, str) else f"{layer[0]} {layer[1]}"
-            there = ", ".join(f"{side} {number}" for side, number in sites)
-            raise FramewrightError(f"layer_strength: {named} came, expected one of this model's: {there}")
+            there = ", ".join(map(layer_name, sites))
+            raise FramewrightError(
+                f"layer_strength: {layer_name(layer)} came, expected one of this model's: {there}"
+            )
     handle.tell_levels()
     return replace(extent, steps=steps)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..embedded.workflow import is_link
 from ..errors import FramewrightError
-from ..sampling.latents import frame_mask, given_frames
+from ..sampling.latents import frame_mask, frames_in, given_frames
 from ..sampling.long_plan import LongPlan, long_plan
 from ..sampling.long_video import Job, Workers, in_turn, make_video
 from ..sampling.segment_store import SegmentStore
@@ -54,12 +54,7 @@ class LongVideo:
         self, rule: PlanRule, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any],
         known_noise: float = 0.0, together: int = 1, graph: str = "",
     ) -> None:  # fmt: skip
-        samples = latent["samples"]
-        if samples.ndim != 4:
-            raise FramewrightError(
-                f"latent_image: samples of {list(samples.shape)} came, expected "
-                "[frames, channels, height, width]"
-            )
+        samples = frames_in(latent, "latent_image")
         if len(sigmas) < 2:
             raise FramewrightError(f"sigmas: {len(sigmas)} noise levels came, expected at least 2")
         self.plan = rule.plan(len(samples))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import FramewrightError
 from ..sampling.free_init import LowPass, free_init, renoised
+from ..sampling.latents import frames_in
 from ..sampling.noise import drawn
 from .host import host
 
@@ -70,11 +71,7 @@ def invert(guider: Any, sampler: Any, sigmas: Tensor, latent: dict[str, Any]) ->
     DDIM inversion (Song et al. 2021) where the sampler is Euler's or DDIM. Raises where `sigmas` do not fall,
     where the sampler draws noise, or where the way leads to what is not finite.
     """
-    clip, handle = latent["samples"], host().guider(guider)
-    if clip.ndim != 4:
-        raise FramewrightError(
-            f"samples: latents of {list(clip.shape)} came, expected [frames, channels, height, width]"
-        )
+    clip, handle = frames_in(latent, "samples"), host().guider(guider)
     if len(sigmas) < 2 or not bool((sigmas.diff() < 0).all()):
         raise FramewrightError(f"sigmas: {sigmas.tolist()} came, expected at least 2 levels that fall")
     rising, show = sigmas.flip(0).clamp(min=_CLEAN), host().progress(handle, len(sigmas) - 1)

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 
 from ..errors import FramewrightError
+from ..sampling.latents import frames_in
 from ..sampling.noise import drawn
 from ..temporal.extent import Extent
 from ..temporal.families import base_of
+from ..temporal.keyed_text import layer_name
 from .host import during, host
 
 _SEED = 0  # of the noise that the picture is seen under
@@ -17,18 +19,14 @@ def apply_reference(
     model: Any, samples: dict[str, Any], extent: Extent, steps: tuple[float, float], unet: Any = None
 ) -> Any:
     """A clone of MODEL whose frames read the first picture of a LATENT, between parts (0..1) of sampling."""
-    latents = samples["samples"]
-    if latents.ndim != 4:
-        raise FramewrightError(
-            f"reference: latents of {list(latents.shape)} came, expected [frames, channels, height, width]"
-        )
-    latents = latents[:1].float().cpu()
+    latents = frames_in(samples, "reference")[:1].float().cpu()
     if not latents.isfinite().all():
         raise FramewrightError("reference: latents that are not finite came, expected those of a picture")
     for layer, strength in extent.layers.items():
         if not 0 <= strength <= 1:
-            named = layer if isinstance(layer, str) else f"{layer[0]} {layer[1]}"
-            raise FramewrightError(f"layer_strength: {named} at {strength:g} came, expected 0 to 1")
+            raise FramewrightError(
+                f"layer_strength: {layer_name(layer)} at {strength:g} came, expected 0 to 1"
+            )
     handle = host().handle(model).clone()
     if latents.shape[1] != handle.latent_channels:
         raise FramewrightError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FramewrightError
+from ..sampling.latents import empty_frames, frames_in
 from .host import host
 
 AT_ONCE = 16  # frames
@@ -40,13 +41,20 @@ class StreamedFrames:
         return torch.cat([self[first : first + AT_ONCE] for first in range(0, len(self), AT_ONCE)])
 
 
+def empty_video(vae: Any, width: int, height: int, frames: int) -> dict[str, Tensor]:
+    """A LATENT of empty frames, as a VAE of single pictures asks for them; raises on one of whole videos."""
+    if getattr(vae, "latent_dim", 2) != 2:
+        raise FramewrightError(
+            "vae: one for whole videos came, expected an image model's; for such models there are the "
+            "core's own empty latents"
+        )
+    ratio = vae.spacial_compression_encode()
+    return {"samples": empty_frames(frames, width, height, ratio, vae.latent_channels)}
+
+
 def decode_video(samples: dict[str, Any], vae: Any, fps: float) -> Any:
     """A VIDEO of a LATENT's frames [F, C, h, w], which is decoded where it is saved."""
-    latents = samples["samples"]
-    if latents.ndim != 4:
-        raise FramewrightError(
-            f"samples: latents of {list(latents.shape)} came, expected [frames, channels, height, width]"
-        )
+    latents = frames_in(samples, "samples")
     if latents.shape[1] != vae.latent_channels:
         raise FramewrightError(
             f"samples: latents of {latents.shape[1]} channels came, expected {vae.latent_channels}: those of "

@@ -175,5 +175,7 @@ def fit(
     with torch.no_grad():
         for parameter, mean in zip(params, average, strict=True):
             parameter.copy_(mean)
-    same = {"seed": run.seed, "steps": run.steps, "scale": run.scale}
-    return {**same, "seconds": round(state["seconds"]), "losses": state["losses"]}
+    return {
+        "seed": run.seed, "steps": run.steps, "scale": run.scale, "seconds": round(state["seconds"]),
+        "losses": state["losses"],
+    }  # fmt: skip

@@ -213,9 +213,8 @@ class Scope:
         for link in self.graph.links.values():
             node = self.graph.nodes.get(link.target, {})
             inputs = node.get("inputs") or []
-            if (link.origin, link.origin_slot) != (origin, 0) or link.target_slot >= len(inputs):
-                continue
-            if not self.is_subgraph(node):
+            linked = (link.origin, link.origin_slot) == (origin, 0) and link.target_slot < len(inputs)
+            if linked and not self.is_subgraph(node):
                 yield node, inputs[link.target_slot]["name"]
 
     def proxied(self) -> dict[tuple[str, str], Any] | None:

@@ -3,10 +3,8 @@
 from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.pictures import frames_of, image
-from ..bridge.video import decode_video
-from ..errors import FramewrightError
+from ..bridge.video import decode_video, empty_video
 from ..pictures.sheet import contact_sheet
-from ..sampling.latents import empty_frames
 from .schema import schema
 
 
@@ -45,13 +43,7 @@ class EmptyFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae: object, width: int, height: int, frames: int) -> io.NodeOutput:
-        if getattr(vae, "latent_dim", 2) != 2:
-            raise FramewrightError(
-                "vae: one for whole videos came, expected an image model's; such models have the core's own "
-                "empty latents"
-            )
-        ratio = vae.spacial_compression_encode()
-        return io.NodeOutput({"samples": empty_frames(frames, width, height, ratio, vae.latent_channels)})
+        return io.NodeOutput(empty_video(vae, width, height, frames))
 
 
 class DecodeVideo(io.ComfyNode):

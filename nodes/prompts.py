@@ -6,7 +6,7 @@ from comfy_api.v0_0_2 import io, ui
 
 from ..bridge.host import host
 from ..bridge.prompts import scheduled
-from ..errors import FramewrightError
+from ..sampling.latents import frames_in
 from ..sampling.prompt_schedule import INTERPOLATIONS, read_prompts
 from .schema import Words, schema
 
@@ -40,12 +40,7 @@ class PromptSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, latent: dict[str, Any], text: str, interpolation: str) -> io.NodeOutput:
-        samples = latent["samples"]
-        if samples.ndim != 4:
-            raise FramewrightError(
-                f"latent: samples of {list(samples.shape)} came, expected [frames, channels, height, width]"
-            )
-        frames = len(samples)
+        frames = len(frames_in(latent, "latent"))
         keys = read_prompts(text, frames)
         told = "\n".join([*(f"{key.frame}: {key.prompt}" for key in keys), f"{frames} frames"])
         host().tell(told, cls.hidden.unique_id)

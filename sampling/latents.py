@@ -22,6 +22,16 @@ def empty_frames(frames: int, width: int, height: int, ratio: int, channels: int
     return torch.zeros(frames, channels, height // ratio, width // ratio)
 
 
+def frames_in(latent: dict[str, Any], socket: str) -> Tensor:
+    """A LATENT's samples [F, C, h, w]; raises on others, such as those of a model of whole videos."""
+    samples = latent["samples"]
+    if samples.ndim != 4:
+        raise FramewrightError(
+            f"{socket}: latents of {list(samples.shape)} came, expected [frames, channels, height, width]"
+        )
+    return samples
+
+
 def set_known(latent: dict[str, Any], known: Tensor, numbers: Sequence[int]) -> dict[str, Tensor]:
     """A LATENT's samples [F, C, h, w] with `known` [N, C, h, w] among them, and a mask that paints the rest.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FramewrightError
+from .latents import frames_in
 
 
 def drawn(shape: Sequence[int], generator: torch.Generator, numbers: Sequence[int] | None = None) -> Tensor:
@@ -77,11 +78,7 @@ class VideoNoise:
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
         """Noise like the LATENT's samples [F, C, h, w], on the CPU."""
-        samples = latent["samples"]
-        if samples.ndim != 4:
-            raise FramewrightError(
-                f"latent: samples of {list(samples.shape)} came, expected [frames, channels, height, width]"
-            )
+        samples = frames_in(latent, "latent")
         generator = torch.Generator().manual_seed(self.seed)
         own = drawn(samples.shape, generator, latent.get("batch_index"))
         return PRIORS[self.prior](self, own, generator).to(samples.dtype)

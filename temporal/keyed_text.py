@@ -58,6 +58,11 @@ def layer_values(text: str, socket: str) -> dict[Site | str, float]:
     return _keyed(text, socket, "input: 0.5, output 3: 0", layer)
 
 
+def layer_name(layer: Site | str) -> str:
+    """A site of a UNet, or all of a side, as such a text calls it."""
+    return layer if isinstance(layer, str) else f"{layer[0]} {layer[1]}"
+
+
 def _keyed(text: str, socket: str, example: str, read: Callable[[str], Key]) -> dict[Key, float]:
     """The text's values by what `read` makes of the places before their colons."""
     keyed: dict[Key, float] = {}

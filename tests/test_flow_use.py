@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_one_error() -> None:
     video = {"samples": torch.zeros(1, 4, 3, 8, 8)}
     with pytest.raises(FramewrightError, match=r"samples: latents of \[1, 4, 3, 8, 8\] came"):
         carried_latent(video, drift(1, 0, 2))
-    with pytest.raises(FramewrightError, match=r"latent: samples of \[1, 4, 3, 8, 8\] came"):
+    with pytest.raises(FramewrightError, match=r"latent: latents of \[1, 4, 3, 8, 8\] came"):
         FlowNoise(1, drift(1, 0, 2)).generate_noise(video)
 
 

@@ -193,7 +193,7 @@ def test_inversion_refuses_what_leads_nowhere() -> None:
         (lambda: VideoNoise(0, "mixed", -1.0), "alpha: -1.0 came"),
         (lambda: VideoNoise(0, "FreeNoise", length=4, overlap=4), "overlap: 4 came, expected 0 to 3"),
         (lambda: VideoNoise(0, length=4, overlap=-1, prior="FreeNoise"), "overlap: -1 came"),
-        (lambda: VideoNoise(0).generate_noise({"samples": torch.zeros(1, 4, 5, 8, 8)}), "latent: samples of"),
+        (lambda: VideoNoise(0).generate_noise({"samples": torch.zeros(1, 4, 5, 8, 8)}), "latent: latents of"),
         (lambda: LowPass("sharp"), "filter: 'sharp' came"),
         (lambda: LowPass(order=0), "order: 0 came"),
         (lambda: LowPass(space=1.5), "space: 1.5 came"),

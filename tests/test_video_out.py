@@ -1,6 +1,7 @@
 """Videos decoded as they are written, and the plots of how they hold out."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from framewright.bridge.drift import drift_curves
 from framewright.bridge.host import use
-from framewright.bridge.video import AT_ONCE, decode_video
+from framewright.bridge.video import AT_ONCE, decode_video, empty_video
 from framewright.demo import render
 from framewright.demo.agreement import agreement, subject_of
 from framewright.demo.world import Scene, Subject
@@ -82,3 +83,9 @@ def test_sharpness_falls_with_blur_and_the_plot_shows_it() -> None:
 def test_latents_of_another_vae_are_refused_before_anything_is_written(vae) -> None:  # noqa: ANN001
     with pytest.raises(FramewrightError, match="samples: latents of 16 channels came, expected 4"):
         decode_video({"samples": torch.zeros(2, 16, 8, 8)}, vae, 8.0)
+
+
+def test_empty_frames_are_of_image_models() -> None:
+    video = SimpleNamespace(latent_dim=3, latent_channels=16, spacial_compression_encode=lambda: 8)
+    with pytest.raises(FramewrightError, match="vae: one for whole videos came, expected an image model's"):
+        empty_video(video, 64, 64, 16)
