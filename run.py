@@ -23,7 +23,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workflow", type=Path, help="JSON saved by the page, or exported for the API")
     parser.add_argument(
         "--host", choices=["embedded", "comfyui"], default="embedded",
-        help="the built-in host (default), or a ComfyUI found on this machine",
+        help="the built-in host (default), or a ComfyUI found on this machine, started with its models and "
+        "this pack alone",
     )  # fmt: skip
     parser.add_argument(
         "--server", metavar="URL", help="a running ComfyUI to talk to; implies --host comfyui"

@@ -32,13 +32,14 @@ from framewright.bridge.worker_process import WorkerProcess  # noqa: E402
 from framewright.bridge.workers import graph_to  # noqa: E402
 from framewright.demo.files import MOTION_FILES  # noqa: E402
 from framewright.embedded import folders  # noqa: E402
+from framewright.embedded.assignments import prompt_of  # noqa: E402
 from framewright.embedded.core import registry  # noqa: E402
 from framewright.embedded.folders import Folders  # noqa: E402
 from framewright.embedded.host import EmbeddedHost  # noqa: E402
 from framewright.embedded.samplers import SAMPLERS  # noqa: E402
 from framewright.embedded.sampling import Guider  # noqa: E402
 from framewright.embedded.schedules import schedule_sigmas  # noqa: E402
-from framewright.embedded.workflow import load, set_inputs, to_prompt  # noqa: E402
+from framewright.embedded.workflow import load  # noqa: E402
 from framewright.sampling.long_plan import long_plan  # noqa: E402
 from framewright.sampling.long_video import Job, make_video  # noqa: E402
 from framewright.sampling.noise import VideoNoise  # noqa: E402
@@ -101,7 +102,6 @@ def graph() -> dict[str, Any]:
     The motion module is the one that takes frames for neighbours however far apart they are.
     """
     info = registry().object_info()
-    prompt = to_prompt(load(ROOT / "workflows" / "long_video_hierarchy.json"), info)
     changes = [
         f"FramewrightEmptyFrames.frames={PLAN_FRAMES}",
         "BasicScheduler.steps=2",
@@ -109,7 +109,7 @@ def graph() -> dict[str, Any]:
         "Motion by segments.name=demo",
         "FramewrightSampleLongVideo.segments_at_once=1",
     ]
-    return set_inputs(prompt, changes, info)
+    return prompt_of(load(ROOT / "workflows" / "long_video_hierarchy.json"), changes, info)
 
 
 def long_video(prompt: Mapping[str, Any]) -> LongVideo:

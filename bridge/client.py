@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from ..errors import FramewrightError
 from .events import EventSocket
@@ -39,11 +39,7 @@ class Client:
     """One client of the ComfyUI server at `url`; FramewrightError wherever the server does not answer."""
 
     def __init__(self, url: str, timeout: float = 120.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise FramewrightError(f"ComfyUI's address is {url!r}; expected http://host:port")
-        self.url = url.rstrip("/")
-        self._parts = parts
+        self.url, self._parts = url.rstrip("/"), _parts(url)
         self._timeout = timeout
         self._client_id = uuid.uuid4().hex
         self._events: EventSocket | None = None
@@ -81,7 +77,7 @@ class Client:
         status, answer = self._request("POST", "/prompt", json.dumps(body).encode())
         if status not in (200, 400):
             raise FramewrightError(f"{self.url}/prompt answered with status {status}: {answer[:300]!r}")
-        told = json.loads(answer)
+        told = self._parsed("/prompt", answer)
         if status == 400 or told["node_errors"]:
             if status == 200:
                 # The server would run the valid outputs and leave the others out.
@@ -140,10 +136,13 @@ class Client:
         status, data = self._request("GET", f"/view?{query}")
         if status != 200:
             raise FramewrightError(f"{self.url} has no {file.filename} of node {file.node}: status {status}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         named = (target.with_stem(f"{target.stem} ({number})") for number in count(1))
-        free = next(one for one in chain([target], named) if not one.exists())
-        free.write_bytes(data)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            free = next(one for one in chain([target], named) if not one.exists())
+            free.write_bytes(data)
+        except OSError as error:
+            raise FramewrightError(f"{target} cannot be written: {error}") from error
         return free
 
     def upload(self, path: Path) -> str:
@@ -160,7 +159,7 @@ class Client:
         status, answer = self._request("POST", "/upload/image", body, content)
         if status != 200:
             raise FramewrightError(f"{self.url} takes no upload of {path}: status {status}")
-        return json.loads(answer)["name"]
+        return self._parsed("/upload/image", answer)["name"]
 
     def free(self) -> None:
         """Asks the server to unload its models and forget its cached results."""
@@ -208,7 +207,15 @@ class Client:
         status, answer = self._request(method, path)
         if status != 200:
             raise FramewrightError(f"{self.url}{path} answered with status {status}: {answer[:300]!r}")
-        return json.loads(answer)
+        return self._parsed(path, answer)
+
+    def _parsed(self, path: str, answer: bytes) -> Json:
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise FramewrightError(
+                f"{self.url}{path} answered with what is no JSON: {answer[:300]!r}; is it a ComfyUI?"
+            ) from error
 
     def _send(self, path: str, body: Json) -> None:
         status, answer = self._request("POST", path, json.dumps(body).encode())
@@ -229,6 +236,16 @@ class Client:
             raise FramewrightError(f"ComfyUI at {self.url} does not answer: {error!r}") from error
         finally:
             connection.close()
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a bracket that does not close, a port that is none
+        pass
+    raise FramewrightError(f"ComfyUI's address is {url!r}; expected http://host:port")
 
 
 def _refusal(told: Json) -> str:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .comfyui_frame_control import FrameControl
+from .comfyui_frame_control import FrameControl, with_maps
 from .comfyui_sparse_control import SparseControl
 
 Residuals = dict[str, list[Tensor | None]]
@@ -62,20 +62,21 @@ class _Encoder(nn.Module):
 
 def _for_frames(control: Any, frames: list[int], members: int, x: Tensor, hints: Hints) -> Any:
     """A shallow copy of a ControlNet, and of those before it, that has the hints of `frames` alone."""
-    size = tuple(x.shape[-2:])
     if isinstance(control, FrameControl):
         link = control.rows(_for_frames(control.control, frames, members, x, hints), frames)
     else:
-        link = copy.copy(control)
+        link = _with_known(control, frames, members, x, hints)
     if control.previous_controlnet is not None:
         link.previous_controlnet = _for_frames(control.previous_controlnet, frames, members, x, hints)
-    if isinstance(control, FrameControl):
-        return link
-    rows = [frame % control.cond_hint_original.shape[0] for frame in frames]
-    link.cond_hint, link.cond_hint_original = None, control.cond_hint_original[rows]
+    return link
+
+
+def _with_known(control: Any, frames: list[int], members: int, x: Tensor, hints: Hints) -> Any:
+    """A shallow copy of one that encodes no hint twice."""
+    size, rows = tuple(x.shape[-2:]), [frame % control.cond_hint_original.shape[0] for frame in frames]
+    link = with_maps(control, rows)
     encoder = getattr(getattr(control, "control_model", None), "input_hint_block", None)
     if encoder is None:
-        link.control_input = None  # which a T2I-Adapter makes of its hint alone
         return link
     known, keys = hints.of(control, size), [(size, row) for row in rows]
     if all(key in known for key in keys):  # the hint itself is not looked at again

@@ -43,8 +43,9 @@ class ComfyGuider:
         one.model_patcher = self.guider.model_patcher.clone()
         one.model_options = one.model_patcher.model_options
         one.model_options["transformer_options"].update(options | {TOTAL: total})
+        copies: dict[int, Any] = {}  # of ControlNets: conditions share them, and then a call of the model
         one.original_conds = {
-            name: [_part(cond, total, index) for cond in conds]
+            name: [_part(cond, total, index, copies) for cond in conds]
             for name, conds in self.guider.original_conds.items()
         }
         return ComfyGuider(one)
@@ -88,25 +89,27 @@ def _told(cond: Any) -> Iterator[Tensor | str]:
         yield from _told(cond.previous_controlnet)
 
 
-def _part(cond: dict[str, Any], total: int, frames: Tensor) -> dict[str, Any]:
+def _part(cond: dict[str, Any], total: int, frames: Tensor, copies: dict[int, Any]) -> dict[str, Any]:
     cut = cut_rows(cond, total, frames)
     if cond.get("control") is not None:
         check_frames(cond["control"], total)
-        cut["control"] = _control(cond["control"], frames)
+        cut["control"] = _control(cond["control"], frames, copies)
     return cut
 
 
-def _control(control: Any, frames: Tensor) -> Any:
-    """A ControlNet and those before it, with the hints of these frames."""
-    if isinstance(control, FrameControl):
-        one = control.rows(_control(control.control, frames), frames.tolist())
-    else:
-        one, hint = control.copy(), control.cond_hint_original
-        if isinstance(hint, Tensor) and len(hint) > 1 and not isinstance(one, SparseControl):
-            one.cond_hint_original = hint[frames % len(hint)]  # fewer hints begin anew, as in the host
-    if control.previous_controlnet is not None:
-        one.previous_controlnet = _control(control.previous_controlnet, frames)
-    return one
+def _control(control: Any, frames: Tensor, copies: dict[int, Any]) -> Any:
+    """A ControlNet and those before it, with the hints of these frames; one copy of each."""
+    if id(control) not in copies:
+        if isinstance(control, FrameControl):
+            one = control.rows(_control(control.control, frames, copies), frames.tolist())
+        else:
+            one, hint = control.copy(), control.cond_hint_original
+            if isinstance(hint, Tensor) and len(hint) > 1 and not isinstance(one, SparseControl):
+                one.cond_hint_original = hint[frames % len(hint)]  # fewer hints begin anew, as in the host
+        if control.previous_controlnet is not None:
+            one.previous_controlnet = _control(control.previous_controlnet, frames, copies)
+        copies[id(control)] = one
+    return copies[id(control)]
 
 
 def progress(guider: ComfyGuider, total: int) -> Any:

@@ -54,6 +54,12 @@ class Strengths:
         each = fit_frames(torch.tensor(given), frames, "hold").tolist()
         return replace(self, frames=[each[frame] if frame in at else 0.0 for frame in range(frames)])
 
+    def of_maps(self, at: Sequence[int], frames: int) -> "Strengths":
+        """Where there is a mask for each of several maps, it goes where the map goes."""
+        if self.mask is None or not 1 < len(self.mask) == len(at):
+            return self
+        return replace(self, mask=_placed(self.mask, at, frames))
+
 
 def sparse_control(path: Path) -> Any:
     """The CONTROL_NET of a SparseCtrl file."""
@@ -90,8 +96,10 @@ def control_video(
     elif sparse:
         shown = _spread(len(image), frames)
     frames = frames or (max(shown) + 1 if shown else strengths.count(len(image)))
+    if shown:
+        strengths = strengths.of_maps(shown, frames)
     if shown and not sparse:
-        image = image[[shown.index(frame) if frame in shown else 0 for frame in range(frames)]]
+        image = _placed(image, shown, frames)
         strengths, shown = strengths.only_at(shown, frames), ()
     # One map for all frames stays one: hosts pass it through the hint encoder once.
     hints = image if shown or len(image) == 1 else fit_frames(image, frames, fit)
@@ -99,6 +107,11 @@ def control_video(
         conds, control, hints, strengths.strength, strengths.between, strengths.weights(frames, fit), vae,
         shown,
     )  # fmt: skip
+
+
+def _placed(pictures: Tensor, at: Sequence[int], frames: int) -> Tensor:
+    """Pictures [G, …] to one for each frame, those of `at` where they belong, and any elsewhere."""
+    return pictures[[at.index(frame) if frame in at else 0 for frame in range(frames)]]
 
 
 def _spread(pictures: int, frames: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Finding ComfyUI checkouts on this machine, and running them: as a server, or one script inside.
 
 Nothing is written into a checkout but Python's own bytecode: every server and every script gets a base
-directory of its own, with its own models, input, output, user folder and database.
+directory of its own, with its own input, output, user folder, database and, unless lent some, models.
 """
 
 import json
@@ -96,12 +96,14 @@ def serve(
     extra_args: Sequence[str] = (),
     *,
     pack: Path | None = PACK_ROOT,
+    models: Path | None = None,
     cpu: bool = True,
     timeout: float = 300.0,
 ) -> Iterator[Server]:
     """A ComfyUI server for the length of a `with` block, loaded with the node pack at `pack` and no other.
 
     `folder` becomes its base directory and is kept; without one, a temporary folder is used and removed.
+    `models`: a folder of models to lend it.
     FramewrightError, with the end of the log, where the server dies, does not answer within `timeout`
     seconds, or cannot import a pack.
     """
@@ -109,7 +111,7 @@ def serve(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="framewright-")))
         folder = folder.resolve()
-        _furnish(folder, pack)
+        _furnish(folder, pack, models)
         port = free_port()
         command = [str(host.python), "main.py", "--port", str(port), "--base-directory", str(folder)]
         # The database's default place is inside the checkout, whatever the base directory is.
@@ -137,15 +139,29 @@ def serve(
         yield Server(host, url, log, folder, time.monotonic() - begin)
 
 
-def _furnish(folder: Path, pack: Path | None) -> None:
-    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+def _furnish(folder: Path, pack: Path | None, models: Path | None) -> None:
+    for name in ("custom_nodes", "input", "output", "temp", "user"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if pack is not None:
-        link = folder / "custom_nodes" / "framewright"
-        if not link.exists():
-            link.symlink_to(pack, target_is_directory=True)
-        elif link.resolve() != pack.resolve():
-            raise FramewrightError(f"{link} is there and is not the pack at {pack}")
+        _lend(folder / "custom_nodes" / "framewright", pack, "the pack")
+    if models is not None:
+        _lend(folder / "models", models, "the models")
+    (folder / "models").mkdir(exist_ok=True)
+
+
+def _lend(link: Path, folder: Path, what: str) -> None:
+    if not link.exists():
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+    elif link.resolve() != folder.resolve():
+        raise FramewrightError(f"{link} is there and is not {what} at {folder}")
+
+
+def has_device(host: Host) -> bool:
+    """Whether the host's torch finds something to compute on but the CPU."""
+    script = (
+        "import sys, torch; own = getattr(torch, 'accelerator', torch.cuda); sys.exit(not own.is_available())"
+    )
+    return subprocess.run([str(host.python), "-c", script], capture_output=True).returncode == 0
 
 
 def _environment(host: Host, folder: Path) -> dict[str, str]:

@@ -7,17 +7,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..embedded.workflow import load, set_inputs, to_prompt
+from ..embedded.assignments import page_of, prompt_of
+from ..embedded.workflow import load
 from ..errors import FramewrightError
 from .client import Client, Progress
-from .hosts import find_hosts, serve
+from .hosts import find_hosts, has_device, serve
 
 
 def render(
     workflow: Path, assignments: Sequence[str], inputs: Path, out: Path, server: str | None = None
 ) -> tuple[str, list[Path]]:
-    """Run a workflow; returns the host's name and the files made, in `out`."""
-    page, started = load(workflow), server is None
+    """Run a workflow; returns the host's name and the files made, in `out`.
+
+    Without a `server` the newest ComfyUI found is started for it, with its models, and no pack but this one.
+    """
+    page, called, started = load(workflow), f"the ComfyUI at {server}", server is None
     with ExitStack() as stack:
         if server is None:
             hosts = find_hosts()
@@ -25,14 +29,16 @@ def render(
                 raise FramewrightError(
                     "host: no ComfyUI found; set COMFYUI_PATH to a checkout, or name a --server"
                 )
-            there = ["--output-directory", str(out.resolve())]
-            server = stack.enter_context(serve(hosts[0], extra_args=there)).url
+            host, there = hosts[0], ["--output-directory", str(out.resolve())]
+            own = host.path / "models"
+            server = stack.enter_context(serve(host, None, there, models=own, cpu=not has_device(host))).url
+            called = "the ComfyUI started for it, with this pack alone; name by --server one that has it"
         client = stack.enter_context(Client(server))
         info = client.object_info()
-        prompt = set_inputs(to_prompt(page, info, f"the ComfyUI at {server}"), list(assignments), info)
+        prompt = prompt_of(page, assignments, info, called)
         _upload(client, prompt, info, inputs)
         version = client.system_stats()["system"].get("comfyui_version", "of unknown version")
-        history = _follow(client, client.queue(prompt, page), prompt)
+        history = _follow(client, client.queue(prompt, page_of(page, assignments)), prompt)
         files = [file for file in client.outputs(history) if file.type == "output"]
         made = [
             out / file.subfolder / file.filename if started else client.download(file, out) for file in files

@@ -95,14 +95,34 @@ def _apart(one: Person, other: Person) -> float:
     return float(np.hypot(*(one.body[both, :2] - other.body[both, :2]).T).mean() / max(extent, 1.0))
 
 
+_WITHOUT = "{}: a body without neck or hips came, expected all three, by which it is measured"
+_HIDE = np.array([1.0, 1.0, 0.0])
+
+
 def give_to(frames: Sequence[PoseFrame], body: PoseFrame) -> list[PoseFrame]:
     """The motion of every person on a body of other proportions, which begins where that body stands.
 
     That is the first person of `body`, whose canvas the frames get. Each bone keeps its direction and takes
     the other body's length; the way that the neck goes is longer or shorter as the torso is. Hands and face
-    keep their size and go along. Raises where either body lacks its neck or both hips.
+    keep their size and go along. Who never shows neck and hips, by which people are measured, is hidden.
+    Raises where nobody does, or the other body does not.
     """
-    changed = _changed(frames, lambda person: _given(person, body.people[0]))
+    other = body.people[0]
+    if not _measured(other.body[None]):
+        raise FramewrightError(_WITHOUT.format("body"))
+    measured: list[bool] = []
+
+    def moved(person: Tracks) -> Tracks:
+        measured.append(_measured(person["body"]))
+        return (
+            _given(person, other)
+            if measured[-1]
+            else {part: points * _HIDE for part, points in person.items()}
+        )
+
+    changed = _changed(frames, moved)
+    if measured and not any(measured):
+        raise FramewrightError(_WITHOUT.format("poses"))
     return [replace(one, width=body.width, height=body.height) for one in changed]
 
 
@@ -149,15 +169,14 @@ def _torso(body: np.ndarray) -> np.ndarray:
     return np.where((ends[..., 2] > 0).all(1) & (length > 0), length, np.nan)
 
 
+def _measured(body: np.ndarray) -> bool:
+    """Whether a body [F, 18, 3] shows neck and hips in some frame."""
+    return not np.isnan(_torso(body)).all()
+
+
 def _given(person: Tracks, other: Person) -> Tracks:
     body, target = person["body"], other.body[None]
-    own, wanted = _torso(body), _torso(target)
-    for socket, lengths in (("poses", own), ("body", wanted)):
-        if np.isnan(lengths).all():
-            raise FramewrightError(
-                f"{socket}: a body without neck or hips came, expected all three, by which it is measured"
-            )
-    scale = float(wanted[0] / np.nanmedian(own))
+    scale = float(_torso(target)[0] / np.nanmedian(_torso(body)))
     begun = body[np.flatnonzero(body[:, NECK, 2] > 0)[0], NECK, :2]
 
     def placed(points: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Clips that a step of video training learns from, and what the noise shows of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,13 +10,18 @@ from torch import Tensor
 from . import render
 from .data import LATENT, draw_caption, pixels
 from .fit import Draw
-from .world import SIZE, Scene
+from .world import Scene
 
 
 @dataclass(frozen=True)
-class Misleading:
-    """What noise shows that is not the clip, in a part of the clips (0..1) of timestep `since` or noisier."""
+class Noise:
+    """Which timesteps clips get, and what the noise shows that is not the clip.
 
+    `least`: the least timestep; `trace`: what is shown in a part of the clips (0..1) of timestep `since` or
+    noisier.
+    """
+
+    least: int
     part: float
     since: int
     trace: Callable[[Scene, np.ndarray, Draw], list[np.ndarray]]
@@ -33,21 +38,18 @@ def _another_pace(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarr
 
 
 def _torn(scene: Scene, places: np.ndarray, draw: Draw) -> list[np.ndarray]:
-    """Another take of the scene in a stretch of at most half of the clip.
+    """From a random frame on another take of the subject, with its ground, size and pace.
 
-    So a video looks whose windows do not agree on where a thing is; the take that most frames show is the one
-    to go by. Windows part in the first steps of sampling, but there is noise enough to mend that until later.
+    So a video looks whose windows do not agree on what they show. The first frame's take is the one to go by,
+    which every window but the first can tell from those that it shares frames with. Windows part in the first
+    steps of sampling, but there is noise enough to mend that until later.
     """
-    x, y = draw.numbers.uniform(0, SIZE, 2)
-    other = replace(scene, x=float(x), y=float(y)).staged(draw.numbers, 1.0)
-    pictures, frames = render.pictures(scene, places), len(places)
-    held = int(draw.numbers.integers(1, frames // 2 + 1))
-    at = int(draw.numbers.integers(frames - held + 1))
-    pictures[at : at + held] = render.pictures(other, places[at : at + held])
-    return pictures
+    other = Scene.sample(scene.subject, draw.numbers).staged(draw.numbers, 1.0)
+    cut = int(draw.numbers.integers(1, len(places)))
+    return [*render.pictures(scene, places[:cut]), *render.pictures(other, places[cut:])]
 
 
-PACED, TORN = Misleading(0.7, 800, _another_pace), Misleading(0.5, 500, _torn)
+PACED, TORN = Noise(0, 0.7, 800, _another_pace), Noise(400, 0.7, 500, _torn)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Clips:
     @classmethod
     def of(
         cls, scenes: list[Scene], captions: list[str], places: np.ndarray, draw: Draw, alone_in: float,
-        misleading: Misleading = PACED,
+        shown: Noise = PACED,
     ) -> "Clips":  # fmt: skip
         """The scenes at these places, with timesteps and noise.
 
@@ -82,11 +84,11 @@ class Clips:
         clips = len(scenes)
         chance = torch.rand(clips, generator=draw.noise) ** 1.5
         alone = torch.rand(clips, generator=draw.noise) < alone_in
-        at = (999 * (1 - chance.masked_fill(alone, 0))).long()
-        chosen = torch.rand(clips, generator=draw.noise) < misleading.part
-        misled = chosen & (at >= misleading.since) & ~alone
+        at = (999 - (999 - shown.least) * chance.masked_fill(alone, 0)).long()
+        chosen = torch.rand(clips, generator=draw.noise) < shown.part
+        misled = chosen & (at >= shown.since) & ~alone
         lied_of = [scene for scene, lied in zip(scenes, misled, strict=True) if lied]
-        traces = [picture for scene in lied_of for picture in misleading.trace(scene, places, draw)]
+        traces = [picture for scene in lied_of for picture in shown.trace(scene, places, draw)]
         return cls(
             pixels([picture for scene in scenes for picture in render.pictures(scene, places)]),
             captions, torch.from_numpy(places), at, draw.randn(clips * len(places), *LATENT), alone, misled,

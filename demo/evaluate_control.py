@@ -15,6 +15,7 @@ from .files import GUIDER_FILES, SPARSELY
 from .judge_control import canny_f, depth_order, end_error, place_error, pose_error
 from .world import FRAMES, Scene, Subject, subjects
 
+CFG = 3.0  # as in workflows/demo_canny.json
 HIT = 3.0  # pixels between where a stroke ends and where the shape does
 WITHIN = range(FRAMES)
 SHOWN = (0, FRAMES - 1)  # to the sparse ControlNet
@@ -100,7 +101,7 @@ def evaluate_controls(seed: int, clips: int, strengths: Sequence[float], few: in
     Before it, for each control, the measure on true clips, and at strengths from 0 over `strengths` to 1 of
     the first `few` clips.
     """
-    renderer, told = Renderer(), {}
+    renderer, told = Renderer(CFG), {}
     for control, name in NAMES.items():
         trial = Trial(control, renderer, seed, clips)
         with_it, without = trial.measured(1.0), trial.measured(0.0)

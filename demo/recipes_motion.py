@@ -153,7 +153,9 @@ def _drawn(
         scenes = [Scene.sample(draw_subject(draw), draw.numbers) for _ in range(clips)]
         captions = captions_of(scenes, draw)
         scenes = [staged(follow(scene)) for scene in scenes]
-        return Staged(Clips.of(scenes, captions, now.places, draw, now.alone, PACED if short else TORN), now)
+        # Whether windows agree is learned where noise shows enough to tell, and is not yet thin.
+        alone, noise = (now.alone, PACED) if short else (0.0, TORN)
+        return Staged(Clips.of(scenes, captions, now.places, draw, alone, noise), now)
 
     return drawn
 

@@ -19,7 +19,7 @@ from .progress import Interrupted, listen
 from .registry import Registry
 from .validate import is_defined, live_inputs, needed, validate
 from .widgets import DYNAMIC
-from .workflow import Prompt, describe, is_link, is_prompt, to_prompt
+from .workflow import Prompt, describe, is_link, to_prompt
 
 # Called as the host's websocket speaks: "executing" {node, title, index, total}, "progress" {node, value,
 # max}, "executed" {node, output}, "execution_cached" {nodes}. It may raise Interrupted, which ends the run.
@@ -82,7 +82,7 @@ class _Runner:
         self.registry = registry
         self.cache = cache
         self.on_event = on_event
-        self.extra = None if workflow is None or is_prompt(workflow) else {"workflow": workflow}
+        self.extra = None if workflow is None else {"workflow": workflow}
         self.info = {
             name: registry.node(name).GET_NODE_INFO_V1()
             for name in {one["class_type"] for one in prompt.values()}

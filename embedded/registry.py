@@ -50,9 +50,7 @@ def missing(
             "which makes a subgraph of it"
         )
     if host is not None:
-        return FramewrightError(
-            f"node {label or node_id} is not in {host}.{hint} Install the pack that it is of"
-        )
+        return FramewrightError(f"node {label or node_id} is of a pack that is not in {host}.{hint}")
     return FramewrightError(
         f"node {label or node_id} needs ComfyUI.{hint} The built-in host has: {', '.join(known) or 'no node'}"
     )

@@ -7,20 +7,20 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .assignments import page_of, prompt_of
 from .core import registry
 from .execute import Cache, run
 from .folders import Folders
-from .workflow import load, set_inputs, to_prompt
+from .workflow import load
 
 
 def render(workflow: Path, assignments: Sequence[str], inputs: Path, out: Path) -> tuple[str, list[Path]]:
     """Run a workflow; returns the host's name and the files made, in `out`."""
     nodes, page = registry(), load(workflow)
-    info = nodes.object_info()
-    prompt = set_inputs(to_prompt(page, info), list(assignments), info)
+    prompt = prompt_of(page, assignments, nodes.object_info())
     with tempfile.TemporaryDirectory() as temp, _Bars() as bars:
         folders = Folders(input=inputs, output=out, temp=Path(temp))
-        done = run(prompt, nodes, folders, Cache(), bars, page)
+        done = run(prompt, nodes, folders, Cache(), bars, page_of(page, assignments))
     return "the built-in host", list(dict.fromkeys(_saved(done.outputs, out)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from .page import VIRTUAL as VIRTUAL_NODES
 from .page import Node, Scope, label, root
 from .page_text import choose, fill
 from .registry import missing
-from .widgets import entries, widget_type, widget_values
+from .widgets import entries, widget_values
 
 Prompt = dict[str, dict[str, Any]]
 ObjectInfo = dict[str, dict[str, Any]]
 
+PREFIX = "filename_prefix"
 SAVERS = frozenset(
     {
         "SaveImage", "SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAnimatedWEBP", "SaveWEBM",
@@ -58,18 +60,23 @@ def is_prompt(content: dict[str, Any]) -> bool:
     return bool(content) and all(isinstance(one, dict) and "class_type" in one for one in content.values())
 
 
-def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo, host: str | None = None) -> Prompt:
+def to_prompt(
+    workflow: dict[str, Any],
+    object_info: ObjectInfo,
+    host: str | None = None,
+    change: Callable[[Prompt], Prompt] = lambda prompt: prompt,
+) -> Prompt:
     """The prompt that the page would send for this workflow, in either of its formats (0.4 and 1).
 
     Muted nodes are left out, bypassed ones and reroutes are skipped over, subgraphs are opened, and widget
     values get their names from `object_info`. A prompt is returned as it came. Raises FramewrightError for
     what is no workflow, nodes that `object_info` lacks, links to nowhere, and cycles. `host`: whose that is,
-    where it is not the built-in one's.
+    where it is not the built-in one's. `change` may set other values, before files are named by them.
     """
     if is_prompt(workflow):
         prompt: Prompt = {str(key): {"inputs": {}, **one} for key, one in workflow.items()}
         _check_links(prompt)
-        return prompt
+        return change(prompt)
     if "nodes" not in workflow:
         raise FramewrightError(
             "this is neither a workflow, which has 'nodes', nor a prompt, which has 'class_type's"
@@ -85,16 +92,17 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo, host: str | Non
     for where, node in active:
         if node["type"] == "PrimitiveNode":
             _spread_primitive(where, node, values)
-    titles = _titles(active, object_info)
-    prompt = {}
+    prompt, named = {}, list[str]()
     for where, node in active:
         if node["type"] not in VIRTUAL_NODES:
             key = where.id_of(node)
             proxied = where.proxied() or {}
             own = {name: proxied.get((str(node["id"]), name), value) for name, value in values[key].items()}
-            inputs = _sent(node, own, object_info[node["type"]], titles, values)
+            inputs, linked = _sent(own, object_info[node["type"]]), _linked(where, node, values)
+            if node["type"] in SAVERS and PREFIX not in linked:
+                named.append(key)
             prompt[key] = {
-                "inputs": {**inputs, **_linked(where, node, values)},
+                "inputs": {**inputs, **linked},
                 "class_type": node["type"],
                 "_meta": {"title": _title(node, object_info)},
             }
@@ -103,7 +111,12 @@ def to_prompt(workflow: dict[str, Any], object_info: ObjectInfo, host: str | Non
         for name in gone:
             del one["inputs"][name]
     _check_links(prompt)
-    return prompt
+    changed = change(prompt)
+    for key, one in changed.items():
+        before = prompt[key]["inputs"]
+        values[key] |= {name: value for name, value in one["inputs"].items() if value is not before.get(name)}
+    _name_files(changed, named, _titles(active, object_info), values)
+    return changed
 
 
 def is_link(value: Any) -> bool:
@@ -154,28 +167,30 @@ def _titles(active: list[tuple[Scope, Node]], object_info: ObjectInfo) -> dict[s
     return {**found, **aliases}
 
 
-def _sent(
-    node: Node,
-    own: dict[str, Any],
-    info: dict[str, Any],
-    titles: dict[str, str],
-    values: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """Widget values as they are sent: choices made, file names filled in, lists wrapped."""
+def _sent(own: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    """Widget values as they are sent: choices made, lists wrapped."""
     chosen = {name for name, _, options in entries(info) if options.get("dynamicPrompts")}
+    sent = {}
+    for name, value in own.items():
+        if isinstance(value, str) and name in chosen:
+            value = choose(value)
+        sent[name] = {"__value__": value} if isinstance(value, list) else value
+    return sent
+
+
+def _name_files(
+    prompt: Prompt, savers: list[str], titles: dict[str, str], values: dict[str, dict[str, Any]]
+) -> None:
+    """Fills in what the file names of these nodes ask for: dates, and the values of other nodes' widgets."""
 
     def look_up(title: str, name: str) -> str | None:
         value = values.get(titles.get(title, ""), {}).get(name)
         return None if value is None else str(value)
 
-    sent = {}
-    for name, value in own.items():
-        if isinstance(value, str) and name in chosen:
-            value = choose(value)
-        elif isinstance(value, str) and name == "filename_prefix" and node["type"] in SAVERS:
-            value = fill(value, look_up)
-        sent[name] = {"__value__": value} if isinstance(value, list) else value
-    return sent
+    for key in savers:
+        inputs = prompt[key]["inputs"]
+        if isinstance(inputs.get(PREFIX), str):
+            inputs[PREFIX] = fill(inputs[PREFIX], look_up)
 
 
 def _linked(where: Scope, node: Node, values: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -235,72 +250,3 @@ def describe(prompt: Prompt, key: str) -> str:
     """How errors call a prompt's node."""
     one = prompt[key]
     return label({"type": one["class_type"], "id": key, "title": (one.get("_meta") or {}).get("title")})
-
-
-def set_inputs(prompt: Prompt, assignments: list[str], object_info: ObjectInfo | None = None) -> Prompt:
-    """A prompt with inputs changed by `NODE.input=value`, NODE being a node's id, title or class.
-
-    With `object_info` inputs that the prompt leaves at their default can be set too. Raises FramewrightError
-    for a malformed assignment, a node that is not there or not the only one, and an unknown input.
-    """
-    changed = {key: {**one, "inputs": dict(one["inputs"])} for key, one in prompt.items()}
-    for assignment in assignments:
-        target, equals, value = assignment.partition("=")
-        if not equals or "." not in target:
-            raise FramewrightError(f"{assignment!r}: expected NODE.input=value, as in KSampler.steps=12")
-        key, name = _find_input(changed, target, assignment, object_info)
-        changed[key]["inputs"][name] = _value(value, changed[key], name, object_info)
-    return changed
-
-
-def _find_input(
-    prompt: Prompt, target: str, assignment: str, object_info: ObjectInfo | None
-) -> tuple[str, str]:
-    parts = target.split(".")
-    splits = [(".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1, 0, -1)]
-    for called, name in splits:
-        keys = _called(prompt, called)
-        if len(keys) > 1:
-            candidates = ", ".join(describe(prompt, key) for key in keys)
-            raise FramewrightError(
-                f"{assignment!r}: several nodes are called {called!r}, use an id: {candidates}"
-            )
-        if keys:
-            known = _settable(prompt[keys[0]], object_info)
-            if name not in known:
-                raise FramewrightError(
-                    f"{assignment!r}: {describe(prompt, keys[0])} has no input {name!r} to set, "
-                    f"it has: {', '.join(known) or 'none'}"
-                )
-            return keys[0], name
-    there = ", ".join(describe(prompt, key) for key in prompt)
-    raise FramewrightError(f"{assignment!r}: no node is called {splits[0][0]!r}; there are: {there}")
-
-
-def _called(prompt: Prompt, name: str) -> list[str]:
-    if name in prompt:
-        return [name]
-    titled = [key for key, one in prompt.items() if (one.get("_meta") or {}).get("title") == name]
-    return titled or [key for key, one in prompt.items() if one["class_type"] == name]
-
-
-def _settable(node: dict[str, Any], object_info: ObjectInfo | None) -> list[str]:
-    if object_info is None:
-        return list(node["inputs"])
-    info = object_info.get(node["class_type"], {})
-    widgets = [name for name, kind, options in entries(info) if widget_type(kind, options) is not None]
-    return list(
-        dict.fromkeys(widgets + [name for name, value in node["inputs"].items() if not is_link(value)])
-    )
-
-
-def _value(text: str, node: dict[str, Any], name: str, object_info: ObjectInfo | None) -> Any:
-    """The value that a text stands for: itself for texts and choices, else what it is as JSON."""
-    info = (object_info or {}).get(node["class_type"], {})
-    kinds = {key: widget_type(kind, options) for key, kind, options in entries(info)}
-    if kinds.get(name) == "STRING" or isinstance(node["inputs"].get(name), str):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

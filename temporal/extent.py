@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import FramewrightError
 from .slots import Site
 
 LEVELS = (
@@ -32,6 +33,11 @@ class Extent:
         """Whether it acts in that call anywhere."""
         if self.steps == (0.0, 1.0) or self.strength <= 0:
             return self.strength > 0
+        if LEVELS not in options:
+            raise FramewrightError(
+                "start_percent, end_percent: a part of sampling came where the model is called outside of "
+                "sampling; expected 0 and 1"
+            )
         highest, lowest = map(options[LEVELS], self.steps)
         return lowest <= float(options["sigmas"].flatten()[0]) <= highest
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from ..errors import FramewrightError
 from .extent import Extent
 from .parts import Attention, precise
-from .self_attention import Replace
+from .self_attention import Replace, reads_more, takes_more
 from .slots import Site
 
 Block = tuple[Site, int]  # and the number of the transformer block there
 Bank = dict[Block, Tensor]  # tokens [1, N, C]
+Added = dict[Block, slice]  # where the picture's tokens are among those that a block's attention reads
 
 FOLLOWED = "framewright_followed"  # in transformer_options: the host's ids of the prompts to follow, if told
 _OURS = "framewright_"  # what begins so in transformer_options is about frames
@@ -64,17 +65,22 @@ class Reference:
 
     def _reading(self, options: dict[str, Any], bank: Bank) -> dict[str, Any]:
         patches, replaces = options.get("patches", {}), options.get("patches_replace", {})
-        attn1 = dict(replaces.get("attn1", {}))
+        added: Added = {}
+        attn1 = {
+            key: one if takes_more(one) else _without(one, added)
+            for key, one in replaces.get("attn1", {}).items()
+        }
         blended = [block for block in bank if 0 < self.extent.at(block[0], options) < 1]
         keys = {site for site, _ in blended} | {(*site, number) for site, number in blended} & attn1.keys()
-        attn1.update({key: self._partly(attn1.get(key)) for key in keys})
+        free = [key for key in keys if key not in attn1 or takes_more(attn1[key])]
+        attn1.update({key: self._partly(attn1.get(key), added) for key in free})
         return {
             **options,
-            "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), self._read(bank)]},
+            "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), self._read(bank, added)]},
             "patches_replace": {**replaces, "attn1": attn1},
         }
 
-    def _read(self, bank: Bank) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def _read(self, bank: Bank, added: Added) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         def patch(n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]):
             block = _block(options)
             if block not in bank or self.extent.at(block[0], options) == 0:
@@ -87,31 +93,45 @@ class Reference:
                 )
 
             def longer(tokens: Tensor) -> Tensor:
-                added = [
+                beside = [
                     kept.to(part).expand(len(part), -1, -1) if one else part[:, : n.shape[1]]
                     for one, part in zip(followed, tokens.chunk(len(followed)), strict=True)
                 ]
-                return torch.cat([tokens, torch.cat(added)], dim=1)
+                return torch.cat([tokens, torch.cat(beside)], dim=1)
 
+            added[block] = slice(context.shape[1], context.shape[1] + n.shape[1])
             keys = longer(context)
             return n, keys, keys if value is context else longer(value)
 
         return patch
 
-    def _partly(self, earlier: Replace | None) -> Replace:
-        """Attention to all tokens, blended with that to a frame's own."""
+    def _partly(self, earlier: Replace | None, added: Added) -> Replace:
+        """Attention to all tokens, blended with that to all but the picture's."""
 
         def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
             if earlier:
                 return earlier(q, k, v, options)
             return precise(self.attention, options)(q, k, v, options["n_heads"])
 
-        def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-            own, strength = q.shape[1], self.extent.at(_block(options)[0], options)
-            plain = attend(q, k[:, :own], v[:, :own], options)
-            return torch.lerp(plain, attend(q, k, v, options), strength)
+        plain = _without(attend, added)
 
-        return patch
+        def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+            strength = self.extent.at(_block(options)[0], options)
+            return torch.lerp(plain(q, k, v, options), attend(q, k, v, options), strength)
+
+        return reads_more(patch)
+
+
+def _without(attend: Replace, added: Added) -> Replace:
+    """Attention to all tokens but the picture's, for what expects a frame's own (as PAG and SAG do)."""
+
+    def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        theirs = added.get(_block(options))
+        if theirs is not None:
+            k, v = (torch.cat([t[:, : theirs.start], t[:, theirs.stop :]], dim=1) for t in (k, v))
+        return attend(q, k, v, options)
+
+    return patch
 
 
 def _followed(options: dict[str, Any]) -> list[bool]:

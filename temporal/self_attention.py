@@ -15,6 +15,17 @@ from .patterns import Pattern
 from .slots import Site, frame_count
 
 Replace = Callable[[Tensor, Tensor, Tensor, dict], Tensor]  # of an attention, on projected tokens
+_MORE = "framewright_reads_more"
+
+
+def reads_more(attend: Replace) -> Replace:
+    """Marks what takes keys and values of more than a frame's own tokens."""
+    setattr(attend, _MORE, True)
+    return attend
+
+
+def takes_more(attend: Replace) -> bool:
+    return getattr(attend, _MORE, False)
 
 
 def self_attention_patch(
@@ -51,7 +62,7 @@ def self_attention_patch(
         read = _swap(read, tiles, frames)
         return read if strength == 1 else torch.lerp(without(*given), read, strength)
 
-    return patch
+    return patch if earlier and not takes_more(earlier) else reads_more(patch)
 
 
 def _rules(pattern: Pattern, frames: int, options: dict[str, Any]) -> list[Pattern]:

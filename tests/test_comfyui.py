@@ -13,11 +13,12 @@ from framewright.bridge.hosts import Host, Server, run_in_host
 from framewright.demo import render as shapes
 from framewright.demo.world import Scene, Subject
 from framewright.embedded import samplers
+from framewright.embedded.assignments import set_inputs
 from framewright.embedded.core import registry
 from framewright.embedded.execute import Cache, run
 from framewright.embedded.folders import Folders
 from framewright.embedded.registry import Registry
-from framewright.embedded.workflow import load, set_inputs, to_prompt
+from framewright.embedded.workflow import load, to_prompt
 from framewright.tests.graphs import long_video
 from safetensors.torch import load_file
 

@@ -258,6 +258,21 @@ def test_six_channels_of_sound_are_kept(tmp_path: Path) -> None:
     torch.testing.assert_close(heard["waveform"][0].std(1) * 2**0.5, loud, atol=0.03, rtol=0)
 
 
+def test_of_several_sounds_the_last_one_is_taken(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "x.mkv"), "w") as container:
+        picture = container.add_stream("ffv1", rate=8, width=32, height=16, pix_fmt="yuv420p")
+        sounds = [container.add_stream("pcm_s16le", rate=8000, layout="mono") for _ in range(2)]
+        for sound, loud in zip(sounds, (4000, 16000), strict=True):
+            heard = av.AudioFrame.from_ndarray(np.full((1, 8000), loud, np.int16), "s16", "mono")
+            heard.sample_rate = 8000
+            container.mux([*sound.encode(heard), *sound.encode(None)])
+        for _ in range(8):
+            container.mux(picture.encode(av.VideoFrame(32, 16, "yuv420p")))
+        container.mux(picture.encode(None))
+    taken = FileVideo(tmp_path / "x.mkv").get_components().audio
+    assert taken is not None and taken["waveform"].mean() == pytest.approx(16000 / 2**15, abs=1e-3)
+
+
 def test_sound_that_no_file_takes_is_refused(tmp_path: Path) -> None:
     def written(channels: int, rate: int) -> None:
         sound = {"waveform": torch.zeros(1, channels, rate), "sample_rate": rate}

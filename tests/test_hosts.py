@@ -1,5 +1,6 @@
 """Finding, starting and driving ComfyUI: fakes for what goes wrong, every real host for the rest."""
 
+import http.server
 import json
 import os
 import re
@@ -131,6 +132,13 @@ def test_serve_furnishes_and_stops(fake: Host, tmp_path: Path) -> None:
     assert sorted(p.name for p in fake.path.iterdir()) == ["comfyui_version.py", "main.py"]
 
 
+def test_serve_lends_models(fake: Host, tmp_path: Path) -> None:
+    (tmp_path / "models" / "loras").mkdir(parents=True)
+    with serve(fake, None, ["lends"], models=tmp_path / "models") as server:
+        assert (server.folder / "models" / "loras").is_dir()
+    assert (tmp_path / "models" / "loras").is_dir()  # when the server's folder is gone
+
+
 def test_serve_tells_why_not(fake: Host) -> None:
     said = "(?s)ended with code 1 .*fake host dies\nno module named torch"
     with pytest.raises(FramewrightError, match=said), serve(fake, None, ["dies"]):
@@ -184,9 +192,44 @@ def test_event_socket_joins_frames() -> None:
     assert bytes(byte ^ heard[2 + i % 4] for i, byte in enumerate(heard[6:])) == b"beat"
 
 
-def test_client_refuses_bad_addresses_and_paths(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8188", "http://127.0.0.1:81888", "http://127.0.0.1:abc", "http://[::1", "http://:1"],
+)
+def test_client_refuses_bad_addresses(address: str) -> None:
     with pytest.raises(FramewrightError, match="expected http://host:port"):
-        Client("localhost:8188")
+        Client(address)
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    """Some other server, which answers everything with a page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_client_of_what_is_no_comfyui(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").touch()
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = Client(f"http://127.0.0.1:{server.server_port}")
+        for call in (client.object_info, lambda: client.queue({}), lambda: client.upload(tmp_path / "x.txt")):
+            with pytest.raises(FramewrightError, match="answered with what is no JSON: b'<html>'"):
+                call()
+        (tmp_path / "file").touch()
+        with pytest.raises(FramewrightError, match="cannot be written"):
+            client.download(OutputFile("1", "x.png", "", "output"), tmp_path / "file")
+        server.shutdown()
+
+
+def test_client_writes_no_file_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(FramewrightError, match="outside"):
         Client("http://127.0.0.1:1").download(OutputFile("1", "x.png", "../..", "output"), tmp_path)
 

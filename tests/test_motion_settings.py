@@ -59,6 +59,11 @@ def test_layers_rest_outside_their_noise_levels(model: MotionModel, x: Tensor) -
         assert torch.equal(given, x) != acts
 
 
+def test_a_part_of_sampling_is_refused_outside_of_sampling(model: MotionModel, x: Tensor) -> None:
+    with pytest.raises(FramewrightError, match="end_percent: a part of sampling came where"):
+        run(model, x, {"sigmas": torch.tensor([1.0])}, steps=(0.5, 0.75))
+
+
 def test_frames_and_masks_count_in_the_whole_video(model: MotionModel, x: Tensor) -> None:
     full = run(model, x)
     half = run(model, x, frames=[0.0, 0.5, 1.0])

@@ -10,7 +10,7 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from framewright.bridge.pose_guider import guide_poses
 from framewright.bridge.windows import add_windows, run_in_chunks
 from framewright.demo.evaluate import Renderer
-from framewright.demo.evaluate_control import Trial
+from framewright.demo.evaluate_control import CFG, Trial
 from framewright.embedded.model import EmbeddedModel
 from framewright.errors import FramewrightError
 from framewright.sampling.window_plan import Windows
@@ -102,7 +102,7 @@ def test_strength_steps_windows_and_chunks(stage: Poses, file: Path) -> None:
 
 def test_the_demo_s_guider_leads_a_figure() -> None:
     """Mean joint error in pixels of a held-out clip, with it and without."""
-    trial = Trial("guider", Renderer(), seed=1, clips=1)
+    trial = Trial("guider", Renderer(CFG), seed=1, clips=1)
     assert trial.measured(1.0)[0] <= 2.5 < 8 < trial.measured(0.0)[0]
 
 

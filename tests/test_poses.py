@@ -281,6 +281,8 @@ def test_a_body_without_hips_or_nobody_is_an_error() -> None:
         give_to(shown(standing(20, 30)), shown(legless)[0])
     with pytest.raises(FramewrightError, match="poses: a body without neck or hips"):
         give_to(shown(legless), shown(standing(20, 30))[0])
+    beside = [replace(one, people=(*one.people, legless)) for one in shown(standing(20, 30))]
+    assert [len(one.people) for one in give_to(beside, shown(standing(40, 30))[0])] == [1] * len(beside)
     with pytest.raises(FramewrightError, match="body: poses without a person"):
         first_with_people(shown(None))
 

@@ -25,6 +25,8 @@ TWO = [Key(0, "a circle"), Key(16, "a square: blue")]
         '{"0": "a circle", "16": "a square: blue"}',
         '"0": "a circle",\n"16": "a square: blue",',
         "a circle\na square: blue",
+        "\ufeff0: a circle\n16: a square: blue",
+        '\ufeff{"0": "a circle", "16": "a square: blue"}',
     ],
 )
 def test_three_ways_to_write_the_same(text: str) -> None:

@@ -127,6 +127,40 @@ def test_beside_a_pattern_both_are_read(block: TransformerBlock) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_what_expects_a_frame_s_own_tokens_gets_them(block: TransformerBlock, strength: float) -> None:
+    """As perturbed attention guidance, which gives the values back, and a recorder of scores."""
+    for foreign in (lambda q, k, v, told: v, lambda q, k, v, told: q @ k.transpose(1, 2) @ v):
+        options = {"patches_replace": {"attn1": {SITE: foreign}}}
+        torch.testing.assert_close(
+            read(block, Extent(strength), options), block(TOKENS, CONTEXT, {**OPTIONS, **options})
+        )
+
+
+@torch.no_grad()
+def test_a_second_picture_leaves_the_first_its_strength(block: TransformerBlock) -> None:
+    other = drawn(1, PLACES, WIDTH, seed=4)
+
+    def both(first: float, second: float) -> Tensor:
+        options = OPTIONS
+        for picture, strength in ((PICTURE, first), (other, second)):
+            reference = Reference(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), Extent(strength), sdpa)
+
+            def alone(row: int, told: dict[str, Any], picture: Tensor = picture) -> None:
+                block(picture, CONTEXT[:1], {**told, "block": SITE, "block_index": 0})
+
+            options = reference.joined(torch.zeros(2 * FRAMES, 4, 4, 4), options, alone)
+        return block(TOKENS, CONTEXT, options)
+
+    plain, one = block(TOKENS, CONTEXT, OPTIONS), read(block, Extent())
+    change = float((one - plain).abs().max())
+    for strengths in ((1.0, 1e-4), (1e-4, 1.0)):
+        nearly = read(block, Extent()) if strengths[0] == 1.0 else both(0.0, 1.0)
+        assert float((both(*strengths) - nearly).abs().max()) < 1e-3 * change
+    assert float((both(1.0, 1.0) - one).abs().max()) > 0.1 * change
+
+
+@torch.no_grad()
 def test_frames_cut_into_tiles_are_one_error(block: TransformerBlock) -> None:
     def tile(n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple:
         return n.reshape(-1, PLACES // 2, WIDTH), context, value

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from framewright.embedded import page_text
+from framewright.embedded.assignments import page_of, prompt_of, set_inputs
+from framewright.embedded.core import registry
 from framewright.embedded.widgets import widget_values
-from framewright.embedded.workflow import load, parse, set_inputs, to_prompt
+from framewright.embedded.workflow import load, parse, to_prompt
 from framewright.errors import FramewrightError
 
 PAGE = Path(__file__).parent / "page"
 SHIPPED = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
+TEXT_TO_VIDEO = next(path for path in SHIPPED if path.stem == "text_to_video")
 INFO: dict[str, Any] = json.loads((PAGE / "object_info.json").read_text())  # of 0.33.0, without texts
 
 SOURCE = {"input": {"required": {"seed": ["INT", {}]}}, "output": ["IMAGE"], "display_name": "Source"}
@@ -269,6 +272,12 @@ def test_refused(workflow: dict[str, Any], said: str) -> None:
         to_prompt(workflow, SMALL)
 
 
+def test_a_node_that_a_server_lacks_is_of_another_pack() -> None:
+    said = r"Psas \(#2\) is of a pack that is not in ComfyUI 0.33.0. Did you mean Pass\?"
+    with pytest.raises(FramewrightError, match=said):
+        to_prompt(chain(type="Psas"), SMALL, "ComfyUI 0.33.0")
+
+
 def test_no_sheet_says_a_prompt_again() -> None:
     """One node feeds a prompt and the sheet of it; else who sets another prompt gets a sheet that lies."""
     sheets = 0
@@ -314,6 +323,7 @@ PROMPT = {
         ("Pass.width=32", "3", "width", 32),
         ("3.format.codec=h264", "3", "format.codec", "h264"),
         ("2.on=false", "2", "on", False),
+        ("2.on=False", "2", "on", False),
         ("2.name=12", "2", "name", "12"),
         ("2.name=a=b", "2", "name", "a=b"),
     ],
@@ -340,8 +350,38 @@ def test_set_inputs(assignment: str, key: str, name: str, value: Any) -> None:
         ("KSampler.seed=1", r"no node is called 'KSampler'; there are: Source \(#1"),
         ("2.steps=1", r"Source \(#2\) has no input 'steps' to set, it has: seed, on, name"),
         ("3.image=a.png", "has no input 'image' to set"),
+        ("2.on=off", "'2.on=off': expected true or false"),
     ],
 )
 def test_set_inputs_refuses(assignment: str, said: str) -> None:
     with pytest.raises(FramewrightError, match=said):
         set_inputs(PROMPT, [assignment], SMALL)
+
+
+HERE = registry().object_info()
+
+
+def test_inputs_that_a_choice_brings_are_set_after_it() -> None:
+    changes = [
+        "SaveVideo.format=mp4",
+        "SaveVideo.format.codec=h264",
+        "SaveVideo.format.codec.encoding=re-encode",
+    ]
+    page = load(TEXT_TO_VIDEO)
+    saver = next(one for one in prompt_of(page, changes, HERE).values() if one["class_type"] == "SaveVideo")
+    assert saver["inputs"]["format.codec.encoding"] == "re-encode"
+    with pytest.raises(FramewrightError, match="has no input 'format.codec.encoding' to set"):
+        prompt_of(page, changes[2:], HERE)
+
+
+def test_files_are_named_by_what_is_set() -> None:
+    page = load(TEXT_TO_VIDEO)
+    changes = ["KSampler.seed=777", "SaveVideo.filename_prefix=take_%KSampler.seed%"]
+    names = [one["inputs"].get("filename_prefix") for one in prompt_of(page, changes, HERE).values()]
+    assert "take_777" in names
+
+
+def test_a_page_that_is_not_what_ran_is_not_kept() -> None:
+    page = load(TEXT_TO_VIDEO)
+    assert page_of(page, []) is page
+    assert page_of(page, ["KSampler.seed=777"]) is None and page_of(PROMPT, []) is None

@@ -97,6 +97,10 @@ for name, patch in {
     answer[f"{name}_then_full"] = differs(rendered(reading(patch(moving), "full")), alone)
     answer[f"{name}_after_full"] = differs(rendered(patch(reading(moving, "full"))), alone)
 
+    if name != "HyperTile":  # which cuts up the frames that a reference reads whole
+        pictured = apply_reference(moving, {"samples": torch.ones(1, 4, 16, 16)}, Extent(0.5), (0.0, 1.0))
+        answer[f"{name}_beside_a_reference"] = differs(rendered(patch(pictured)), rendered(pictured))
+
 # A LoRA on one prompt only, by the host's hooks.
 key = "diffusion_model.middle_block.2.out_layers.3.weight"  # which comes after layers of ours
 

@@ -7,6 +7,7 @@ import prologue
 
 prologue.setup()
 
+import comfy.context_windows as theirs  # noqa: E402
 import comfy.controlnet  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
@@ -105,6 +106,32 @@ try:
     answer["strengths for another number of frames"] = False
 except FramewrightError as error:
     answer["strengths for another number of frames"] = "for 4 frames" in str(error)
+
+twice = torch.cat([hints, hints.flip(0)])  # as many as a call of two conditions has rows
+answer["further maps are left out"] = close(
+    frames_of(control_video(prompts, control, twice, 0, "hold", Strengths(1.0))), full
+)
+ends = control_video(
+    prompts, control, hints[:2], FRAMES, "hold",
+    Strengths(1.0, mask=torch.stack([torch.zeros(8, 8), torch.ones(8, 8)])), at=[1, 4],
+)  # fmt: skip
+made, bare = (
+    frames_of(ends),
+    frames_of(control_video(prompts, control, hints[1:2], 1, "hold", Strengths(1.0))),
+)
+answer["a mask for each map"] = close(made[:4], plain[:4]) and close(made[4], bare[4])
+
+# Each window of the host's own has its frames' maps.
+handler = theirs.IndexListContextHandler(
+    context_schedule=theirs.get_matching_context_schedule("batched"),
+    fuse_method=theirs.get_matching_fuse_method("flat"), context_length=3, context_overlap=0,
+)  # fmt: skip
+handler.causal_window_fix = False  # of newer hosts: a frame more than a window, for other models
+cut = model.clone()
+cut.model_options["context_handler"] = handler
+# As many steps as frames but one: 0.3.64 compares the noise levels of all steps with those of all frames.
+told, expected = (sampled(one, *controlled(), FRAMES, size=8, steps=FRAMES - 1) for one in (cut, model))
+answer["maps in the host's own windows"] = close(told, expected)
 
 light = Adapter_light(channels=[32, 64], nums_rb=1, cin=192)
 tiny._fill(light)

@@ -119,16 +119,6 @@ answer["camera_stays"] = torch.equal(rendered(filmed), rendered(filmed.clone()))
 answer["camera_keeps_nothing"] = not camera.camera._features
 answer["camera_gone"] = torch.equal(rendered(moving), once)
 
-# What is for the whole picture, where a prompt's calls hold a part of it.
-here = [[positive[0][0], {"area": (4, 4, 0, 4)}]]
-answer["an area"] = differs(sampled(moving, here, negative, size=8), once)
-for name, model in (("mask", apply_motion(still, motion, settings["mask"])), ("camera", filmed)):
-    try:
-        sampled(model, here, negative, size=8)
-        answer[f"an area beside a {name}"] = False
-    except FramewrightError as error:
-        answer[f"an area beside a {name}"] = f"a {name} of the whole picture" in str(error)
-
 # A picture to begin from, through a convolution that the module brings.
 with_conv = replace(motion, file=replace(motion.file, input_conv=torch.randn(32, 9, 3, 3) * 0.1))
 picture = animate_image(moving, with_conv, Vae(), torch.rand(1, 8, 8, 3), [1.0, 0.5])
@@ -139,6 +129,17 @@ in_windows = ComfyModel(picture).clone()
 in_windows.add_windows(Windows(4, 2))
 answer["picture_in_windows"] = differs(rendered(in_windows.model), begun)
 answer["picture_gone"] = torch.equal(once, rendered(moving))
+
+# What is for the whole picture, where a prompt's calls hold a part of it.
+here = [[positive[0][0], {"area": (4, 4, 0, 4)}]]
+answer["an area"] = differs(sampled(moving, here, negative, size=8), once)
+masked = apply_motion(still, motion, settings["mask"])
+for name, model in (("mask", masked), ("camera", filmed), ("picture", picture)):
+    try:
+        sampled(model, here, negative, size=8)
+        answer[f"an area beside a {name}"] = False
+    except FramewrightError as error:
+        answer[f"an area beside a {name}"] = f"a {name} of the whole picture" in str(error)
 
 # A pattern with a range, a LoRA on the image model, loading and unloading.
 read = apply_pattern(moving, PATTERNS["full"], Extent(0.5, {"input": 0.0}), (0.0, 0.6))

@@ -152,6 +152,8 @@ for name in ("more hints than frames", "fewer hints than frames", "masks of more
     guider.set_conds(*cases[name])
     guider.set_cfg(3.0)
     segment = ComfyGuider(guider).part([5, 6, 7], FRAMES, {})
+    yes, no = (segment.guider.original_conds[one][0].get("control") for one in ("positive", "negative"))
+    answer[f"{name}: its conditions share their ControlNet"] = yes is no
     noise = comfy.sample.prepare_noise(torch.zeros(FRAMES, 4, 8, 8), 9)[5:8]
     made = segment.sample(
         noise, torch.zeros(3, 4, 8, 8), comfy.samplers.sampler_object("euler"),

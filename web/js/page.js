@@ -3,14 +3,20 @@
 export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 export const link = (graph, id) => graph.getLink?.(id) ?? graph.links?.[id];
 
-/** The number in a widget of a node, or in the one number widget of the node that is linked to it. */
-export function numberOf(node, name) {
-  const isNumber = (widget) => typeof widget?.value === "number";
+const isNumber = (widget) => typeof widget?.value === "number";
+
+/** The number in a widget of a node, or in the one number widget of the node that is linked to it; else none. */
+export function toldNumber(node, name) {
   const id = node.inputs?.find((input) => input.name === name)?.link;
-  const from = id != null && node.graph.getNodeById(link(node.graph, id)?.origin_id);
-  const linked = (from && from.widgets?.filter(isNumber)) || [];
-  const widget = linked.length === 1 ? linked[0] : widgetOf(node, name);
-  return isNumber(widget) ? widget.value : undefined;
+  const from = id == null ? undefined : node.graph.getNodeById(link(node.graph, id)?.origin_id);
+  const numbers = (id == null ? [widgetOf(node, name)] : (from?.widgets ?? [])).filter(isNumber);
+  return numbers.length === 1 ? numbers[0].value : undefined;
+}
+
+/** That number, or where a link does not tell it the last one in the node's own widget. */
+export function numberOf(node, name) {
+  const own = widgetOf(node, name);
+  return toldNumber(node, name) ?? (isNumber(own) ? own.value : undefined);
 }
 
 /** Whether a node is in a graph of the page, and not left over from one that is gone. */

@@ -11,6 +11,7 @@ const BONES = [
   [0, 14], [14, 16], [0, 15], [15, 17],
 ];
 const JOINTS = 18;
+const BEYOND = 2; // parts of the canvas that joints outside of a picture are guessed to lie at
 const SIDES = [[2, 5], [3, 6], [4, 7], [8, 11], [9, 12], [10, 13], [14, 15], [16, 17]];
 const HANDS = { 4: "hand_right_keypoints_2d", 7: "hand_left_keypoints_2d" }; // by their wrists
 const colour = (joint) => `hsl(${(joint * 360) / JOINTS} 100% 50%)`;
@@ -43,13 +44,15 @@ function eachPoint(person, change, parts = partsOf(person)) {
   }
 }
 
-/** Some tools write parts of the canvas in the place of pixels. */
-function inPixels(frame) {
+/** Some tools write parts of the canvas in the place of pixels, in all frames; joints may lie beyond its edge. */
+function inPixels(frames) {
   const found = [];
-  frame.people.forEach((person) => eachPoint(copied(person), (x, y) => (found.push(x, y), [x, y])));
-  if (!found.length || found.some((value) => Math.abs(value) > 1)) return;
-  const { canvas_width: width, canvas_height: height } = frame;
-  frame.people.forEach((person) => eachPoint(person, (x, y) => [x * width, y * height]));
+  const people = frames.flatMap((frame) => frame.people);
+  people.forEach((person) => eachPoint(copied(person), (x, y) => (found.push(x, y), [x, y])));
+  if (!found.length || found.some((value) => Math.abs(value) > BEYOND)) return;
+  for (const { people, canvas_width: width, canvas_height: height } of frames) {
+    people.forEach((person) => eachPoint(person, (x, y) => [x * width, y * height]));
+  }
 }
 
 /** A person on the way from one key frame to the next; what either lacks is hidden. */
@@ -81,7 +84,7 @@ class PoseEditor {
       throw new Error("The editor takes OpenPose's JSON with bodies of 18 keypoints, a dict for each key frame.");
     }
     frames.forEach((frame, place) => (frame.frame ??= place));
-    frames.forEach(inPixels);
+    inPixels(frames);
     return frames.sort((a, b) => a.frame - b.frame);
   }
 

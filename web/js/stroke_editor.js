@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { ARROWS, Surface, distance, shift } from "./drawing_surface.js";
-import { numberOf } from "./page.js";
+import { numberOf, toldNumber } from "./page.js";
 
 const COLOURS = ["#ff6b6b", "#ffd93d", "#6bcB77", "#4d96ff", "#e66bff", "#5be7e7"];
 
@@ -191,7 +191,7 @@ class StrokeEditor {
   }
 
   time(which, value) {
-    const last = numberOf(this.node, "frames") - 1;
+    const last = (toldNumber(this.node, "frames") ?? Infinity) - 1; // a link need not tell how long the video is
     const { first = 0, last: end = last } = this.selected;
     const at = Math.round(Math.min(Math.max(value, 0), last));
     if (which === "first") this.selected.first = Math.min(at, end - 1);

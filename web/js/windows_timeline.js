@@ -5,10 +5,14 @@ import { app } from "../../../scripts/app.js";
 import { link, numberOf, whileShown } from "./page.js";
 
 const NODES = new Set(["FramewrightContextWindows", "FramewrightTemporalWindows"]);
-const COUNTS = ["frames", "batch_size"]; // names of the widget that says how many frames a latent has
+const COUNTS = ["frames", "batch_size", "video_frames"]; // widgets that say how many frames a latent has
 const TIMELINE = "framewright_timeline"; // type of the widget
 const HEIGHT = 150; // pixels
 const EVERY = 400; // milliseconds between looks at the settings, which other nodes and undo change too
+
+/** The inputs for a video's latents; a reference is a picture beside it. */
+const latentsOf = (node) =>
+  (node.inputs ?? []).filter((input) => input.type === "LATENT" && input.name !== "reference");
 
 /** Frames of the latent that comes into a node, or of its own, as far as widgets tell. */
 function framesInto(node, seen) {
@@ -16,8 +20,8 @@ function framesInto(node, seen) {
   seen.add(node);
   const own = COUNTS.map((name) => numberOf(node, name)).find((value) => value !== undefined);
   if (own) return own;
-  for (const input of node.inputs ?? []) {
-    const from = input.type === "LATENT" && input.link != null ? link(node.graph, input.link) : null;
+  for (const input of latentsOf(node)) {
+    const from = input.link != null ? link(node.graph, input.link) : null;
     const frames = from && framesInto(node.graph.getNodeById(from.origin_id), seen);
     if (frames) return frames;
   }
@@ -32,7 +36,7 @@ function framesOf(node) {
     const one = waiting.shift();
     if (!one || passed.has(one)) continue;
     passed.add(one);
-    const frames = one.inputs?.some((input) => input.type === "LATENT") && framesInto(one, new Set());
+    const frames = latentsOf(one).length && framesInto(one, new Set());
     if (frames) return frames;
     for (const output of one.outputs ?? []) {
       for (const id of output.links ?? []) waiting.push(one.graph.getNodeById(link(one.graph, id)?.target_id));
@@ -45,7 +49,7 @@ function settings(node) {
   const told = new URLSearchParams();
   for (const widget of node.widgets ?? []) {
     if (widget.type !== TIMELINE && ["number", "string", "boolean"].includes(typeof widget.value)) {
-      told.set(widget.name, widget.value);
+      told.set(widget.name, numberOf(node, widget.name) ?? widget.value);
     }
   }
   told.set("frames", framesOf(node) ?? 4 * (Number(told.get("length")) || 16));
