@@ -77,6 +77,15 @@ def read_poses(data: Any) -> list[PoseFrame]:
     return _in_pixels([_read_frame(frame, number) for number, frame in enumerate(frames)])
 
 
+def without_unsure(frames: Sequence[PoseFrame], confidence: float) -> list[PoseFrame]:
+    """Frames in which joints of less confidence were not found; some detectors put every joint somewhere."""
+
+    def kept(points: np.ndarray) -> np.ndarray:
+        return np.where(points[:, 2:] < confidence, points * [1, 1, 0], points)
+
+    return [replace(frame, people=tuple(one.changed(kept) for one in frame.people)) for frame in frames]
+
+
 def read_keys(text: str, frames: int) -> dict[int, PoseFrame]:
     """Key frames of a video by number: the JSON that `read_poses` reads, with "frame": number in each dict.
 

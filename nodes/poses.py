@@ -4,9 +4,22 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.drawing import pose_maps
-from ..controls.pose import EXAMPLE, read_keys, read_poses, write_poses
+from ..controls.pose import EXAMPLE, PoseFrame, read_keys, read_poses, without_unsure, write_poses
 from ..controls.pose_motion import fill_gaps, first_with_people, give_to, join_keys, smoothed
 from .schema import Poses, schema
+
+SURE = 0.3  # as detectors' own drawings have it
+
+
+def _confidence() -> io.Float.Input:
+    return io.Float.Input(
+        "confidence", default=SURE, min=0.0, max=1.0, step=0.01, optional=True,
+        tooltip="Joints that a detector was less sure of count as not found.",
+    )  # fmt: skip
+
+
+def _found(poses: object, confidence: float) -> list[PoseFrame]:
+    return without_unsure(read_poses(poses), confidence)
 
 
 class PoseKeys(io.ComfyNode):
@@ -55,15 +68,18 @@ class RefinePoses(io.ComfyNode):
                 Poses.Input("body", optional=True,
                             tooltip="The motion goes to the first person of these, as long in each limb, on "
                             "their canvas."),
+                _confidence(),
             ],
             outputs=[Poses.Output(display_name="POSE_KEYPOINT", tooltip="For Draw Poses, and other packs.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, poses: object, fill: int, smooth: float, body: object = None) -> io.NodeOutput:
-        refined = smoothed(fill_gaps(read_poses(poses), fill), smooth)
+    def execute(
+        cls, poses: object, fill: int, smooth: float, body: object = None, confidence: float = SURE
+    ) -> io.NodeOutput:
+        refined = smoothed(fill_gaps(_found(poses, confidence), fill), smooth)
         if body is not None:
-            refined = give_to(refined, first_with_people(read_poses(body)))
+            refined = give_to(refined, first_with_people(_found(body, confidence)))
         return io.NodeOutput(write_poses(refined))
 
 
@@ -81,13 +97,14 @@ class DrawPoses(io.ComfyNode):
                 Poses.Input("poses", tooltip="POSE_KEYPOINT of any pack, a frame each."),
                 io.Int.Input("width", default=64, min=8, max=8192, tooltip="Pixels; the canvas is scaled."),
                 io.Int.Input("height", default=64, min=8, max=8192, tooltip="Pixels; the canvas is scaled."),
+                _confidence(),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="A map a frame, for a pose ControlNet.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, poses: object, width: int, height: int) -> io.NodeOutput:
-        maps = pose_maps(read_poses(poses), width, height)
+    def execute(cls, poses: object, width: int, height: int, confidence: float = SURE) -> io.NodeOutput:
+        maps = pose_maps(_found(poses, confidence), width, height)
         return io.NodeOutput(maps, ui=ui.PreviewImage(maps, cls=cls))
 
 

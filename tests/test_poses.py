@@ -13,6 +13,7 @@ from framewright.controls.pose import (
     PoseFrame,
     read_keys,
     read_poses,
+    without_unsure,
     write_poses,
 )
 from framewright.controls.pose_motion import (
@@ -285,6 +286,15 @@ def test_a_body_without_hips_or_nobody_is_an_error() -> None:
     assert [len(one.people) for one in give_to(beside, shown(standing(40, 30))[0])] == [1] * len(beside)
     with pytest.raises(FramewrightError, match="body: poses without a person"):
         first_with_people(shown(None))
+
+
+def test_joints_that_a_detector_was_not_sure_of_are_not_found() -> None:
+    person = standing(20, 30)
+    person.body[8:14, 2], person.body[2, 2] = 0.02, 0.5
+    (one,) = without_unsure(shown(person)[:1], 0.3)
+    drawn, bare = one.people[0].body, person.body
+    assert (drawn[8:14, 2] == 0).all() and drawn[2, 2] == 0.5
+    assert np.array_equal(drawn[:8], bare[:8])
 
 
 def test_the_skeleton_has_the_published_joints_and_colours() -> None:
