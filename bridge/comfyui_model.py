@@ -18,7 +18,7 @@ from ..temporal.extent import LEVELS, Extent
 from ..temporal.frame_norm import ACROSS, add_norm_hooks, remove_norm_hooks
 from ..temporal.patterns import Pattern
 from ..temporal.reference import FOLLOWED, Reference
-from ..temporal.self_attention import self_attention_patch
+from ..temporal.self_attention import reads_more, self_attention_patch, takes_more
 from ..temporal.slots import (
     CROSS,
     PLACES,
@@ -47,6 +47,8 @@ class _Shared:
 
     def __init__(self, called: Callable[..., Tensor]) -> None:
         self._called = called
+        if takes_more(called):
+            reads_more(self)
 
     def __call__(self, *given: Any) -> Tensor:
         return self._called(*given)
