@@ -32,14 +32,13 @@ from framewright.bridge.worker_process import WorkerProcess  # noqa: E402
 from framewright.bridge.workers import graph_to  # noqa: E402
 from framewright.demo.files import MOTION_FILES  # noqa: E402
 from framewright.embedded import folders  # noqa: E402
-from framewright.embedded.assignments import prompt_of  # noqa: E402
 from framewright.embedded.core import registry  # noqa: E402
 from framewright.embedded.folders import Folders  # noqa: E402
 from framewright.embedded.host import EmbeddedHost  # noqa: E402
 from framewright.embedded.samplers import SAMPLERS  # noqa: E402
 from framewright.embedded.sampling import Guider  # noqa: E402
 from framewright.embedded.schedules import schedule_sigmas  # noqa: E402
-from framewright.embedded.workflow import load  # noqa: E402
+from framewright.embedded.workflow import load, to_prompt  # noqa: E402
 from framewright.sampling.long_plan import long_plan  # noqa: E402
 from framewright.sampling.long_video import Job, make_video  # noqa: E402
 from framewright.sampling.noise import VideoNoise  # noqa: E402
@@ -109,7 +108,8 @@ def graph() -> dict[str, Any]:
         "Motion by segments.name=demo",
         "FramewrightSampleLongVideo.segments_at_once=1",
     ]
-    return prompt_of(load(ROOT / "workflows" / "long_video_hierarchy.json"), changes, info)
+    page = load(ROOT / "workflows" / "long_video_hierarchy.json")
+    return to_prompt(page, info, assignments=changes)
 
 
 def long_video(prompt: Mapping[str, Any]) -> LongVideo:

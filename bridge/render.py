@@ -7,8 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..embedded.assignments import page_of, prompt_of
-from ..embedded.workflow import load
+from ..embedded.workflow import load, page_of, to_prompt
 from ..errors import FramewrightError
 from .client import Client, Progress
 from .hosts import find_hosts, has_device, serve
@@ -35,7 +34,7 @@ def render(
             called = "the ComfyUI started for it, with this pack alone; name by --server one that has it"
         client = stack.enter_context(Client(server))
         info = client.object_info()
-        prompt = prompt_of(page, assignments, info, called)
+        prompt = to_prompt(page, info, called, assignments)
         _upload(client, prompt, info, inputs)
         version = client.system_stats()["system"].get("comfyui_version", "of unknown version")
         history = _follow(client, client.queue(prompt, page_of(page, assignments)), prompt)

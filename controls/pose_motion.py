@@ -95,10 +95,6 @@ def _apart(one: Person, other: Person) -> float:
     return float(np.hypot(*(one.body[both, :2] - other.body[both, :2]).T).mean() / max(extent, 1.0))
 
 
-_WITHOUT = "{}: a body without neck or hips came, expected all three, by which it is measured"
-_HIDE = np.array([1.0, 1.0, 0.0])
-
-
 def give_to(frames: Sequence[PoseFrame], body: PoseFrame) -> list[PoseFrame]:
     """The motion of every person on a body of other proportions, which begins where that body stands.
 
@@ -109,21 +105,23 @@ def give_to(frames: Sequence[PoseFrame], body: PoseFrame) -> list[PoseFrame]:
     """
     other = body.people[0]
     if not _measured(other.body[None]):
-        raise FramewrightError(_WITHOUT.format("body"))
-    measured: list[bool] = []
+        raise _without_torso("body")
 
     def moved(person: Tracks) -> Tracks:
-        measured.append(_measured(person["body"]))
-        return (
-            _given(person, other)
-            if measured[-1]
-            else {part: points * _HIDE for part, points in person.items()}
-        )
+        if _measured(person["body"]):
+            return _given(person, other)
+        return {part: np.zeros_like(points) for part, points in person.items()}
 
     changed = _changed(frames, moved)
-    if measured and not any(measured):
-        raise FramewrightError(_WITHOUT.format("poses"))
+    if any(one.people for one in frames) and not any(one.people for one in changed):
+        raise _without_torso("poses")
     return [replace(one, width=body.width, height=body.height) for one in changed]
+
+
+def _without_torso(socket: str) -> FramewrightError:
+    return FramewrightError(
+        f"{socket}: a body without neck or hips came, expected all three, by which it is measured"
+    )
 
 
 def first_with_people(frames: Sequence[PoseFrame]) -> PoseFrame:

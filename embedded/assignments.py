@@ -7,26 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import FramewrightError
-from .validate import live_inputs
+from .prompt import ObjectInfo, Prompt, describe, is_link, live_inputs
 from .widgets import widget_type
-from .workflow import ObjectInfo, Prompt, describe, is_link, is_prompt, to_prompt
 
 SWITCH = {"true": True, "false": False}
-
-
-def prompt_of(
-    workflow: dict[str, Any], assignments: Sequence[str], object_info: ObjectInfo, host: str | None = None
-) -> Prompt:
-    """The prompt of a workflow with inputs changed (`to_prompt`, `set_inputs`)."""
-    return to_prompt(workflow, object_info, host, lambda prompt: set_inputs(prompt, assignments, object_info))
-
-
-def page_of(workflow: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any] | None:
-    """The page's workflow for the files that are made; None where it is not what ran.
-
-    The page then opens the prompt that every file also keeps.
-    """
-    return None if assignments or is_prompt(workflow) else workflow
 
 
 def set_inputs(prompt: Prompt, assignments: Sequence[str], object_info: ObjectInfo) -> Prompt:

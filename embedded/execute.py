@@ -16,10 +16,11 @@ from . import folders as places
 from .comfy_api import io
 from .folders import Folders
 from .progress import Interrupted, listen
+from .prompt import Prompt, describe, is_link, live_inputs
 from .registry import Registry
-from .validate import is_defined, live_inputs, needed, validate
+from .validate import is_defined, needed, validate
 from .widgets import DYNAMIC
-from .workflow import Prompt, describe, is_link, to_prompt
+from .workflow import to_prompt
 
 # Called as the host's websocket speaks: "executing" {node, title, index, total}, "progress" {node, value,
 # max}, "executed" {node, output}, "execution_cached" {nodes}. It may raise Interrupted, which ends the run.

@@ -7,17 +7,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .assignments import page_of, prompt_of
 from .core import registry
 from .execute import Cache, run
 from .folders import Folders
-from .workflow import load
+from .workflow import load, page_of, to_prompt
 
 
 def render(workflow: Path, assignments: Sequence[str], inputs: Path, out: Path) -> tuple[str, list[Path]]:
     """Run a workflow; returns the host's name and the files made, in `out`."""
     nodes, page = registry(), load(workflow)
-    prompt = prompt_of(page, assignments, nodes.object_info())
+    prompt = to_prompt(page, nodes.object_info(), assignments=assignments)
     with tempfile.TemporaryDirectory() as temp, _Bars() as bars:
         folders = Folders(input=inputs, output=out, temp=Path(temp))
         done = run(prompt, nodes, folders, Cache(), bars, page_of(page, assignments))

@@ -9,26 +9,9 @@ from typing import Any
 from ..errors import FramewrightError
 from .comfy_api import io
 from .page import types_match
+from .prompt import ObjectInfo, Prompt, describe, is_link, live_inputs
 from .registry import Registry, missing
-from .widgets import DYNAMIC, combo_options, entries, widget_type
-from .workflow import ObjectInfo, Prompt, describe, is_link
-
-Spec = tuple[str | list[Any], dict[str, Any], bool]  # type, options, required
-
-
-def live_inputs(info: dict[str, Any], given: dict[str, Any], prefix: str = "") -> dict[str, Spec]:
-    """A node's inputs under these values, with those that a dynamic combo's choice brings as `combo.name`."""
-    found: dict[str, Spec] = {}
-    required = info.get("input", {}).get("required", {})
-    for name, kind, options in entries(info):
-        key = prefix + name
-        # An older page's prompt has no such combo below another; its own default then holds.
-        found[key] = (kind, options, name in required and not (kind == DYNAMIC and prefix))
-        if kind == DYNAMIC and not is_link(given.get(key)):
-            chosen = [one["inputs"] for one in options["options"] if one["key"] == given.get(key)]
-            for inputs in chosen:
-                found.update(live_inputs({"input": inputs}, given, f"{key}."))
-    return found
+from .widgets import DYNAMIC, combo_options, widget_type
 
 
 def validate(prompt: Prompt, registry: Registry) -> Prompt:

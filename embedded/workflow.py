@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import FramewrightError
+from .assignments import set_inputs
 from .page import VIRTUAL as VIRTUAL_NODES
 from .page import Node, Scope, label, root
 from .page_text import choose, fill
+from .prompt import ObjectInfo, Prompt, describe, is_link
 from .registry import missing
 from .widgets import entries, widget_values
-
-Prompt = dict[str, dict[str, Any]]
-ObjectInfo = dict[str, dict[str, Any]]
 
 PREFIX = "filename_prefix"
 SAVERS = frozenset(
@@ -64,19 +63,20 @@ def to_prompt(
     workflow: dict[str, Any],
     object_info: ObjectInfo,
     host: str | None = None,
-    change: Callable[[Prompt], Prompt] = lambda prompt: prompt,
+    assignments: Sequence[str] = (),
 ) -> Prompt:
     """The prompt that the page would send for this workflow, in either of its formats (0.4 and 1).
 
     Muted nodes are left out, bypassed ones and reroutes are skipped over, subgraphs are opened, and widget
     values get their names from `object_info`. A prompt is returned as it came. Raises FramewrightError for
     what is no workflow, nodes that `object_info` lacks, links to nowhere, and cycles. `host`: whose that is,
-    where it is not the built-in one's. `change` may set other values, before files are named by them.
+    where it is not the built-in one's. `assignments` set other values (`set_inputs`), before
+    files are named by them.
     """
     if is_prompt(workflow):
         prompt: Prompt = {str(key): {"inputs": {}, **one} for key, one in workflow.items()}
         _check_links(prompt)
-        return change(prompt)
+        return set_inputs(prompt, assignments, object_info)
     if "nodes" not in workflow:
         raise FramewrightError(
             "this is neither a workflow, which has 'nodes', nor a prompt, which has 'class_type's"
@@ -111,7 +111,7 @@ def to_prompt(
         for name in gone:
             del one["inputs"][name]
     _check_links(prompt)
-    changed = change(prompt)
+    changed = set_inputs(prompt, assignments, object_info)
     for key, one in changed.items():
         before = prompt[key]["inputs"]
         values[key] |= {name: value for name, value in one["inputs"].items() if value is not before.get(name)}
@@ -119,9 +119,12 @@ def to_prompt(
     return changed
 
 
-def is_link(value: Any) -> bool:
-    """Whether a prompt's input value is a link, [node id, output]."""
-    return isinstance(value, list) and len(value) == 2
+def page_of(workflow: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any] | None:
+    """The page's workflow for the files that are made; None where it is not what ran.
+
+    The page then opens the prompt that every file also keeps.
+    """
+    return None if assignments or is_prompt(workflow) else workflow
 
 
 def _title(node: Node, object_info: ObjectInfo) -> str:
@@ -244,9 +247,3 @@ def _check_links(prompt: Prompt) -> None:
                 trail.append(key)
                 done.add(key)
                 ahead += [(feed, depth + 1) for feed in feeds[key]]
-
-
-def describe(prompt: Prompt, key: str) -> str:
-    """How errors call a prompt's node."""
-    one = prompt[key]
-    return label({"type": one["class_type"], "id": key, "title": (one.get("_meta") or {}).get("title")})

@@ -22,7 +22,7 @@ MAY_IMPORT = {
         "sampling",
     },
     "nodes": {"nodes", "bridge", "errors", *PURE},
-    "bridge": {"bridge", "demo", "embedded.assignments", "embedded.workflow", "errors", *PURE},
+    "bridge": {"bridge", "demo", "embedded.workflow", "errors", *PURE},
     "embedded": {"embedded", "bridge.host", "demo", "nodes", "errors", *PURE},
 }
 HOST_MODULES = {"comfy", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "execution", "server"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from framewright.embedded import page_text
-from framewright.embedded.assignments import page_of, prompt_of, set_inputs
+from framewright.embedded.assignments import set_inputs
 from framewright.embedded.core import registry
 from framewright.embedded.widgets import widget_values
-from framewright.embedded.workflow import load, parse, to_prompt
+from framewright.embedded.workflow import load, page_of, parse, to_prompt
 from framewright.errors import FramewrightError
 
 PAGE = Path(__file__).parent / "page"
@@ -368,16 +368,20 @@ def test_inputs_that_a_choice_brings_are_set_after_it() -> None:
         "SaveVideo.format.codec.encoding=re-encode",
     ]
     page = load(TEXT_TO_VIDEO)
-    saver = next(one for one in prompt_of(page, changes, HERE).values() if one["class_type"] == "SaveVideo")
+    saver = next(
+        one for one in to_prompt(page, HERE, assignments=changes).values() if one["class_type"] == "SaveVideo"
+    )
     assert saver["inputs"]["format.codec.encoding"] == "re-encode"
     with pytest.raises(FramewrightError, match="has no input 'format.codec.encoding' to set"):
-        prompt_of(page, changes[2:], HERE)
+        to_prompt(page, HERE, assignments=changes[2:])
 
 
 def test_files_are_named_by_what_is_set() -> None:
     page = load(TEXT_TO_VIDEO)
     changes = ["KSampler.seed=777", "SaveVideo.filename_prefix=take_%KSampler.seed%"]
-    names = [one["inputs"].get("filename_prefix") for one in prompt_of(page, changes, HERE).values()]
+    names = [
+        one["inputs"].get("filename_prefix") for one in to_prompt(page, HERE, assignments=changes).values()
+    ]
     assert "take_777" in names
 
 

@@ -11,7 +11,7 @@ const BONES = [
   [0, 14], [14, 16], [0, 15], [15, 17],
 ];
 const JOINTS = 18;
-const BEYOND = 2; // parts of the canvas that joints outside of a picture are guessed to lie at
+const BEYOND = 2; // parts of the canvas that joints may lie at, as controls/pose.py has it
 const SIDES = [[2, 5], [3, 6], [4, 7], [8, 11], [9, 12], [10, 13], [14, 15], [16, 17]];
 const HANDS = { 4: "hand_right_keypoints_2d", 7: "hand_left_keypoints_2d" }; // by their wrists
 const colour = (joint) => `hsl(${(joint * 360) / JOINTS} 100% 50%)`;
