@@ -103,7 +103,7 @@ def serve(
     """A ComfyUI server for the length of a `with` block, loaded with the node pack at `pack` and no other.
 
     `folder` becomes its base directory and is kept; without one, a temporary folder is used and removed.
-    `models`: a folder of models to lend it.
+    `models`: a folder of models to lend it, if it is there.
     FramewrightError, with the end of the log, where the server dies, does not answer within `timeout`
     seconds, or cannot import a pack.
     """
@@ -144,7 +144,7 @@ def _furnish(folder: Path, pack: Path | None, models: Path | None) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     if pack is not None:
         _lend(folder / "custom_nodes" / "framewright", pack, "the pack")
-    if models is not None:
+    if models is not None and models.is_dir():
         _lend(folder / "models", models, "the models")
     (folder / "models").mkdir(exist_ok=True)
 

@@ -34,6 +34,7 @@ HAND_BONES = tuple(
 )
 BODY_25 = (*range(8), *range(9, 19))  # of OpenPose's newer body of 25 keypoints, the 18 of this one
 MOST_PEOPLE, _FARTHEST = 64, 1_000_000
+SURE = 0.3  # confidence from which a joint counts as found, as in detectors' own drawings
 _BEYOND = 2  # parts of a canvas that joints outside of a picture are guessed to lie at
 PARTS = {"hand_left": (21,), "hand_right": (21,), "face": (68, 70)}  # how many keypoints each may have
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..errors import FramewrightError
+from .muon import Muon
 
 CHECKPOINT_SECONDS = 60
 STEP_SECONDS = 300  # no step takes longer to draw
@@ -102,16 +103,11 @@ def _stride(step: int, run: Run) -> float:
 def _optimizers(
     params: list[nn.Parameter], lr: float, muon: float | None
 ) -> list[tuple[torch.optim.Optimizer, float]]:
-    """AdamW and its peak; with `muon` also Muon (Jordan et al. 2024) and its peak, for what is a matrix."""
+    """AdamW and its peak; with `muon` also Muon and its peak, for what is a matrix."""
     if muon is None:
         return [(torch.optim.AdamW(params, weight_decay=0.01, betas=(0.9, 0.99)), lr)]
-    if not hasattr(torch.optim, "Muon"):
-        raise FramewrightError(
-            f"torch: {torch.__version__} came; expected 2.9 or newer, whose Muon trains this model"
-        )
     matrices, others = [p for p in params if p.ndim == 2], [p for p in params if p.ndim != 2]
-    orthogonal = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    return [*_optimizers(others, lr, None), (orthogonal, muon)]
+    return [*_optimizers(others, lr, None), (Muon(matrices, muon), muon)]
 
 
 def fit(

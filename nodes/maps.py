@@ -7,6 +7,7 @@ from ..bridge.host import host
 from ..bridge.maps import depth_maps, detected_poses, edge_maps, refined_depth
 from ..controls.depth import COLOURS, RANGES
 from ..controls.edges import KINDS
+from ..controls.pose import SURE
 from .schema import Poses, chosen, schema
 
 _MAPS = "A map a frame, for a ControlNet."
@@ -115,7 +116,7 @@ class DetectPoses(io.ComfyNode):
                                tooltip="DWPose's or RTMPose's file; with 133 keypoints, hands and face too."),
                 io.Combo.Input("people", options=[_WHOLE, *host().onnx_files()], default=_WHOLE,
                                tooltip="YOLOX's file; without it one person fills the picture."),
-                io.Float.Input("confidence", default=0.3, min=0.01, max=1.0, step=0.01,
+                io.Float.Input("confidence", default=SURE, min=0.01, max=1.0, step=0.01,
                                tooltip="From which a person or a joint counts as found."),
             ],
             outputs=[

@@ -4,11 +4,9 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..bridge.drawing import pose_maps
-from ..controls.pose import EXAMPLE, PoseFrame, read_keys, read_poses, without_unsure, write_poses
+from ..controls.pose import EXAMPLE, SURE, PoseFrame, read_keys, read_poses, without_unsure, write_poses
 from ..controls.pose_motion import fill_gaps, first_with_people, give_to, join_keys, smoothed
 from .schema import Poses, schema
-
-SURE = 0.3  # as detectors' own drawings have it
 
 
 def _confidence() -> io.Float.Input:

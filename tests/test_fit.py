@@ -59,12 +59,6 @@ def test_muon_turns_the_step_of_a_matrix_alone(tmp_path: Path) -> None:
     assert muon[1] / muon[0] > 0.6 > adam[1] / adam[0]  # about as long in every direction
 
 
-def test_a_torch_without_muon_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(FramewrightError, match="torch: .* came; expected 2.9 or newer"):
-        train(tmp_path, muon=0.1)
-
-
 def test_a_run_is_taken_up_where_it_began_alike_and_leaves_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

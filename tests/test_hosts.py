@@ -137,6 +137,8 @@ def test_serve_lends_models(fake: Host, tmp_path: Path) -> None:
     with serve(fake, None, ["lends"], models=tmp_path / "models") as server:
         assert (server.folder / "models" / "loras").is_dir()
     assert (tmp_path / "models" / "loras").is_dir()  # when the server's folder is gone
+    with serve(fake, None, ["lends"], models=tmp_path / "none") as server:
+        assert (server.folder / "models").is_dir(), "a checkout may have none"
 
 
 def test_serve_tells_why_not(fake: Host) -> None:
