@@ -21,6 +21,7 @@ from .muon import Muon
 CHECKPOINT_SECONDS = 60
 STEP_SECONDS = 300  # no step takes longer to draw
 EMA = 0.998
+DECAY = 0.01  # of weights, times the learning rate
 _SAME = 1e-3  # how far the first loss of a run may be off on another machine
 READ_EVERY = 10  # steps; to read a loss is to wait for the device
 Drawn = TypeVar("Drawn")
@@ -105,9 +106,9 @@ def _optimizers(
 ) -> list[tuple[torch.optim.Optimizer, float]]:
     """AdamW and its peak; with `muon` also Muon and its peak, for what is a matrix."""
     if muon is None:
-        return [(torch.optim.AdamW(params, weight_decay=0.01, betas=(0.9, 0.99)), lr)]
+        return [(torch.optim.AdamW(params, weight_decay=DECAY, betas=(0.9, 0.99)), lr)]
     matrices, others = [p for p in params if p.ndim == 2], [p for p in params if p.ndim != 2]
-    return [*_optimizers(others, lr, None), (Muon(matrices, muon), muon)]
+    return [*_optimizers(others, lr, None), (Muon(matrices, muon, DECAY), muon)]
 
 
 def fit(

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the quintic; five rounds bring singular values to 0.7..1.2
+MOMENTUM = 0.95
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # five rounds bring all but small singular values to 0.7..1.2
 ROUNDS = 5
 LIKE_ADAMW = 0.2  # a step's root mean square, of the learning rate (Liu et al. 2025)
 
@@ -20,33 +21,31 @@ class Muon(torch.optim.Optimizer):
     of a shape go together.
     """
 
-    def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.01, momentum: float = 0.95
-    ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         """Step by the gradients at hand; `closure` is the interface's, and not called."""
         for group in self.param_groups:
-            lr, momentum = group["lr"], group["momentum"]
+            lr = group["lr"]
             alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
-                means = [self._mean(parameter, momentum) for parameter in parameters]
-                ahead = [p.grad.lerp(mean, momentum) for p, mean in zip(parameters, means, strict=True)]
+                means = [self._mean(parameter) for parameter in parameters]
+                ahead = [p.grad.lerp(mean, MOMENTUM) for p, mean in zip(parameters, means, strict=True)]
                 length = LIKE_ADAMW * max(shape) ** 0.5 * lr
                 for parameter, turned in zip(parameters, orthogonal(torch.stack(ahead)), strict=True):
                     parameter.mul_(1 - lr * group["weight_decay"]).sub_(turned, alpha=length)
 
-    def _mean(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+    def _mean(self, parameter: nn.Parameter) -> Tensor:
         """The running mean of the parameter's gradients."""
         state = self.state[parameter]
         if not state:
             state["mean"] = torch.zeros_like(parameter)
-        return state["mean"].lerp_(parameter.grad, 1 - momentum)
+        return state["mean"].lerp_(parameter.grad, 1 - MOMENTUM)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

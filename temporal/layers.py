@@ -11,7 +11,7 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm", "Linear"]
 
 
 class Linear(torch.nn.Linear):
-    """A projection, on a CPU as a 1×1 convolution in float32.
+    """A projection, on a CPU as a 1×1 convolution in float32; autocast's types are torch's affair.
 
     torch brings two libraries for that. Matrix products go to the one that keeps to narrow instructions on
     AMD's CPUs, convolutions to oneDNN, which takes half the time there.
