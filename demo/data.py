@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .fit import Draw
@@ -9,6 +10,9 @@ from .vae import CHANNELS, DOWNSCALE
 from .world import SIZE, Subject, subjects
 
 TRAINED_ON = [s for s in subjects() if not s.held_out]
+COLOURED = 0.3  # apart, of −1..1, are the channels of a shape; grounds are grey
+SETTLED = 700  # timestep: in less noise, where the shape is can be seen, and it remains to draw it
+NEAR = 5.0  # times as much counts a shape then, with what is around it
 LATENT = (CHANNELS, SIZE // DOWNSCALE, SIZE // DOWNSCALE)  # shape of a frame's
 
 
@@ -25,6 +29,21 @@ def draw_caption(subject: Subject, draw: Draw) -> str:
 def pixels(pictures: list[np.ndarray]) -> Tensor:
     """Pictures [H, W, 3] in 0..1 to [F, 3, H, W] in −1..1."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() * 2 - 1
+
+
+def covered(frames: Tensor) -> Tensor:
+    """Where the shape is in frames [N, 3, H, W], as 0 or 1 [N, 1, H, W]."""
+    return (frames.amax(1, keepdim=True) - frames.amin(1, keepdim=True) > COLOURED).float()
+
+
+def shape_weights(frames: Tensor, at: Tensor) -> Tensor:
+    """How much errors count at each place of the latents [N, 1, h, w]; without it the ground is most of them.
+
+    Frames [N, 3, H, W] at timesteps [N]. Where noise hides the shape, weights by its place would move what is
+    best to predict, and all count the same.
+    """
+    near = F.max_pool2d(F.max_pool2d(covered(frames), DOWNSCALE), 3, stride=1, padding=1)
+    return 1 + (NEAR - 1) * near * (at < SETTLED).view(-1, 1, 1, 1)
 
 
 def alphas_cumprod() -> Tensor:

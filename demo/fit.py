@@ -20,7 +20,7 @@ from .muon import Muon
 
 CHECKPOINT_SECONDS = 60
 STEP_SECONDS = 300  # no step takes longer to draw
-EMA = 0.998
+AVERAGED = 0.11  # of a run: how far the average of the weights reaches back
 DECAY = 0.01  # of weights, times the learning rate
 _SAME = 1e-3  # how far the first loss of a run may be off on another machine
 READ_EVERY = 10  # steps; to read a loss is to wait for the device
@@ -63,6 +63,10 @@ class Draw:
     def randn(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.noise)
 
+    def evenly(self, count: int) -> Tensor:
+        """Numbers of 0..1 as random as `torch.rand`'s, each by itself; together they lie evenly spread."""
+        return (torch.rand(1, generator=self.noise) + torch.arange(count) / count) % 1
+
 
 class _Steps(Dataset[Drawn], Generic[Drawn]):
     """What each step of a run learns from."""
@@ -104,10 +108,10 @@ def _stride(step: int, run: Run) -> float:
 def _optimizers(
     params: list[nn.Parameter], lr: float, muon: float | None
 ) -> list[tuple[torch.optim.Optimizer, float]]:
-    """AdamW and its peak; with `muon` also Muon and its peak, for what is a matrix."""
+    """AdamW and its peak; with `muon` also Muon and its peak, for matrices and kernels."""
     if muon is None:
         return [(torch.optim.AdamW(params, weight_decay=DECAY, betas=(0.9, 0.99)), lr)]
-    matrices, others = [p for p in params if p.ndim == 2], [p for p in params if p.ndim != 2]
+    matrices, others = [p for p in params if p.ndim > 1], [p for p in params if p.ndim < 2]
     return [*_optimizers(others, lr, None), (Muon(matrices, muon, DECAY), muon)]
 
 
@@ -118,8 +122,9 @@ def fit(
     """Train `model`'s parameters in place to the average of their course; returns the record for its card.
 
     `drawn` makes what a step learns from, on the CPU; `loss` is made of that alone. `muon`: peak learning
-    rate of the matrices, where they are not to be trained as the rest. The run's checkpoint is taken up where
-    there is one; FramewrightError where that began otherwise: by another recipe, or beside other models.
+    rate of matrices and kernels, where they are not to be trained as the rest. The run's checkpoint is taken
+    up where there is one; FramewrightError where that began otherwise: by another recipe, or beside other
+    models.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if run.device != "cpu":
@@ -152,7 +157,7 @@ def fit(
                 group["lr"] = peak * _stride(step, run)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        decay = min(EMA, (step + 1) / (step + 10))
+        decay = min(1 - 1 / max(1.0, AVERAGED * run.steps), (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
         value = value.detach()
         running = value if running is None else torch.lerp(running, value, 0.02)

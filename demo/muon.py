@@ -14,7 +14,7 @@ LIKE_ADAMW = 0.2  # a step's root mean square, of the learning rate (Liu et al. 
 
 
 class Muon(torch.optim.Optimizer):
-    """Over parameters [N, M], with learning rates as of AdamW.
+    """Over matrices [N, M] and kernels [N, M, …], taken as [N, M·…], with learning rates as of AdamW.
 
     torch's own (since 2.9) computes in bfloat16, one matrix after another. A CPU that only imitates that type
     takes longer for it than for a whole step of training otherwise. Here matrices keep their type, and those
@@ -36,9 +36,10 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in alike.items():
                 means = [self._mean(parameter) for parameter in parameters]
                 ahead = [p.grad.lerp(mean, MOMENTUM) for p, mean in zip(parameters, means, strict=True)]
-                length = LIKE_ADAMW * max(shape) ** 0.5 * lr
-                for parameter, turned in zip(parameters, orthogonal(torch.stack(ahead)), strict=True):
-                    parameter.mul_(1 - lr * group["weight_decay"]).sub_(turned, alpha=length)
+                matrices = orthogonal(torch.stack(ahead).flatten(2))
+                length = LIKE_ADAMW * max(matrices.shape[1:]) ** 0.5 * lr
+                for parameter, turned in zip(parameters, matrices, strict=True):
+                    parameter.mul_(1 - lr * group["weight_decay"]).sub_(turned.view(shape), alpha=length)
 
     def _mean(self, parameter: nn.Parameter) -> Tensor:
         """The running mean of the parameter's gradients."""
@@ -49,12 +50,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """About U·Vᵀ of each U·S·Vᵀ of [K, N, M], by Newton–Schulz iteration."""
+    """About U·Vᵀ of each U·S·Vᵀ of [K, N, M], by Newton–Schulz iteration.
+
+    Each round turns X into P·X, with a polynomial P of X·Xᵀ. So the rounds are gone through with X·Xᵀ alone,
+    of the shorter side, and X is met again at the end.
+    """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
     first, third, fifth = COEFFICIENTS
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    gram, turns = x @ x.mT, None
     for _ in range(ROUNDS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
-    return x
+        turn = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+        turn.diagonal(dim1=1, dim2=2).add_(first)
+        turns = turn if turns is None else turn @ turns
+        gram = turn @ gram @ turn
+    return turns @ x

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..temporal.slots import LAYERS
 from ..temporal.unet import SpaceTimeUNet
 from . import render
-from .data import LATENT, diffuse, draw_caption, draw_subject, pixels
+from .data import LATENT, diffuse, draw_caption, draw_subject, pixels, shape_weights
 from .files import UNET
 from .fit import Draw, Run, fit
 from .probe import Probe
@@ -20,6 +20,7 @@ from .vae import SmallVAE
 from .world import FRAMES, MOTIONS, Scene
 
 UNSTEADY = 0.2  # most noise on the decoder's latents, which have deviation 1
+AROUND, SPREAD = 0.4, 1.2  # timesteps of the image model: a sigmoid of numbers of this mean and deviation
 CUT = 0.03  # of the decoder's frames begin another scene
 
 
@@ -101,7 +102,7 @@ def train_decoder(run: Run, vae: SmallVAE) -> dict:
         flicker = error.unflatten(0, (clips, frames)).diff(dim=1)
         return error.abs().mean() + 2 * error.pow(2).mean() + 2 * flicker.abs().mean()
 
-    return fit(run, vae.decoder, drawn, loss, 1e-3)
+    return fit(run, vae.decoder, drawn, loss, 1e-3, muon=3e-3)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,13 @@ def _motions(asked: Tensor) -> Callable[[Tensor], Tensor]:
     return loss
 
 
+def timesteps(draw: Draw, count: int) -> Tensor:
+    """Three of four from around the middle of the schedule, where shapes come about (Esser et al. 2024)."""
+    anywhere = draw.evenly(count)
+    middle = torch.sigmoid(AROUND + SPREAD * torch.special.ndtri(anywhere))
+    return (1000 * torch.where(torch.arange(count) % 4 == 0, anywhere, middle)).long()
+
+
 def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, dict]:
     torch.manual_seed(run.seed)
     device = run.device
@@ -142,7 +150,7 @@ def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, di
         asked = [MOTIONS.index(s.subject.motion) if c else -1 for s, c in zip(scenes, captions, strict=True)]
         return _Pictures(
             pixels([_still(scene, draw) for scene in scenes]), captions, torch.tensor(asked),
-            torch.randint(0, 1000, (len(scenes),), generator=draw.noise), draw.randn(len(scenes), *LATENT),
+            timesteps(draw, len(scenes)), draw.randn(len(scenes), *LATENT),
         )  # fmt: skip
 
     def loss(given: _Pictures) -> Tensor:
@@ -152,7 +160,8 @@ def train_image(run: Run, vae: SmallVAE) -> tuple[SpaceTimeUNet, WordEncoder, di
         heard: list[Tensor] = []
         options = {LAYERS: (probe.listen(_motions(given.motions.to(device)), heard),)}
         predicted = unet(noised, at, words.encode(given.captions), transformer_options=options)
-        return F.mse_loss(predicted, target) + 0.02 * torch.stack(heard).mean()
+        error = ((predicted - target).pow(2) * shape_weights(given.frames.to(device), at)).mean()
+        return error + 0.02 * torch.stack(heard).mean()
 
-    record = fit(run, nn.ModuleList([unet, words, probe]), drawn, loss, 1.2e-3)
+    record = fit(run, nn.ModuleList([unet, words, probe]), drawn, loss, 1.2e-3, muon=4e-3)
     return unet, words, record

@@ -20,7 +20,7 @@ from ..temporal.slots import FRAMES as CALL_FRAMES
 from ..temporal.slots import LAYERS, POSITIONS
 from ..temporal.unet import SpaceTimeUNet
 from .clips import PACED, TORN, Clips, captions_of, noise_alone
-from .data import diffuse, draw_subject
+from .data import covered, diffuse, draw_subject, shape_weights
 from .files import MOTION
 from .fit import Draw, Run, fit
 from .probe import Probe
@@ -35,7 +35,6 @@ VIEWS = Windows(FRAMES, FRAMES // 2)
 ON_THE_SPOT = ("spinning", "bouncing")
 TURNED = 0.1  # of a round: how far from halfway these may be, halfway through a short clip
 MOVING = 4.0  # times as much weighs the part of an error that changes from frame to frame
-COLOURED = 0.3  # apart, of −1..1, are the channels of a shape; grounds are grey
 RANK = 4  # of the motion LoRA
 
 
@@ -112,11 +111,11 @@ def _course(draw: Draw) -> Stage:
     Where every place is as likely as any other, pure noise says nothing of where a motion leads, and the
     words for it go unused; clips that cross the middle halfway make them worth reading. In a long video each
     window of frames has the motion at another place, so the places widen once the words are read. Windows
-    that overlap must agree on where a thing is, and that is learned last, of clips longer than a window; most
-    of it in `train_long`.
+    that overlap must agree on where a thing is, and that is learned last, of clips longer than a window; the
+    rest of it in `train_long`.
     """
     at = draw.progress
-    shown = 4 if at < 0.18 else 8 if at < 0.3 else FRAMES if at < 0.56 else draw.numbers.choice(LONG)
+    shown = 4 if at < 0.18 else 8 if at < 0.3 else FRAMES if at < 0.5 else draw.numbers.choice(LONG)
     return Stage(
         np.sort(draw.numbers.permutation(max(FRAMES, shown))[:shown]),
         spread=float(np.interp(at, (0.16, 0.28), (0.03, 1.0))),
@@ -170,11 +169,6 @@ def weighed(errors: Tensor) -> Tensor:
     return mean.pow(2).mean() + MOVING * (errors - mean).pow(2).mean()
 
 
-def covered(frames: Tensor) -> Tensor:
-    """Where the shape is in frames [N, 3, H, W], as 0 or 1 [N, 1, H, W]."""
-    return (frames.amax(1, keepdim=True) - frames.amin(1, keepdim=True) > COLOURED).float()
-
-
 def _missed(shape: Tensor) -> Callable[[Tensor], Tensor]:
     """How far answers [N, 1, h, w] are from the part of each place that the shape covers."""
 
@@ -185,8 +179,13 @@ def _missed(shape: Tensor) -> Callable[[Tensor], Tensor]:
     return loss
 
 
-def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> Callable[[Staged], Tensor]:
-    """`probe`: asked at every place what the shape covers: in noise alone, only the words tell that."""
+def _loss(
+    layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None, weights: bool = False
+) -> Callable[[Staged], Tensor]:
+    """`probe`: asked at every place what the shape covers: in noise alone, only the words tell that.
+
+    `weights`: whether shapes count more than their grounds, so that they come out well the sooner.
+    """
 
     def loss(given: Staged) -> Tensor:
         clips, heard = given.clips, []
@@ -196,7 +195,11 @@ def _loss(layers: AppliedMotion, frozen: Frozen, probe: Probe | None = None) -> 
             options[LAYERS] = layers, probe.listen(missed, heard)
         if clips.count < FRAMES:
             options[POSITIONS] = clips.places.to(frozen.device)
-        value = weighed(frozen.errors(clips, lambda _: options).unflatten(0, (-1, clips.count)))
+        errors = frozen.errors(clips, lambda _: options)
+        if weights:
+            at = clips.at.repeat_interleave(clips.count)
+            errors = errors * shape_weights(clips.frames, at).sqrt().to(frozen.device)
+        value = weighed(errors.unflatten(0, (-1, clips.count)))
         return value + given.stage.asked * torch.stack(heard).sum() if heard else value
 
     return loss
@@ -206,20 +209,21 @@ def train_motion(run: Run, frozen: Frozen) -> tuple[MotionModel, dict]:
     torch.manual_seed(run.seed)
     motion = MotionModel(MOTION).to(frozen.device)
     start_at_rest(motion)
-    return motion, _fit_asked(run, frozen, motion, _course, lr=1e-3, muon=4e-3)
+    return motion, _fit_asked(run, frozen, motion, _course, lr=1e-3, muon=6e-3, weights=True)
 
 
 def train_long(run: Run, frozen: Frozen, motion: MotionModel) -> dict:
     """The motion module further, on clips of all lengths: windows take long to learn to agree."""
     torch.manual_seed(run.seed)
-    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, lr=6e-4, muon=1e-3)
+    return _fit_asked(run, frozen, motion.requires_grad_(True), _further, lr=6e-4, muon=2e-3, weights=False)
 
 
 def _fit_asked(
-    run: Run, frozen: Frozen, motion: MotionModel, stage: Callable[[Draw], Stage], lr: float, muon: float
-) -> dict:
+    run: Run, frozen: Frozen, motion: MotionModel, stage: Callable[[Draw], Stage], lr: float, muon: float,
+    weights: bool,
+) -> dict:  # fmt: skip
     probe = Probe(1).to(frozen.device)
-    loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, probe)
+    loss = _loss(AppliedMotion(motion, MotionSettings(views=VIEWS)), frozen, probe, weights)
     return fit(run, nn.ModuleList([motion, probe]), _drawn(run, stage), loss, lr, muon)
 
 

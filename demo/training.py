@@ -116,11 +116,11 @@ def _guider(run: Run) -> Made:
 
 
 RECIPES = {
-    "vae": Recipe(2200, _vae),
-    "decoder": Recipe(4000, _decoder),
-    "image": Recipe(4500, _image),
-    "motion": Recipe(4300, _motion),
-    "long": Recipe(4000, _long),
+    "vae": Recipe(1500, _vae),
+    "decoder": Recipe(1500, _decoder),
+    "image": Recipe(2200, _image),
+    "motion": Recipe(3400, _motion),
+    "long": Recipe(1500, _long),
     "known": Recipe(2000, _known),
     "drift": Recipe(400, _drift),
     "canny": Recipe(1500, _control),

@@ -87,6 +87,14 @@ def test_steps_drawn_ahead_by_other_processes_are_the_same(
     assert all(torch.equal(here[key], ahead[key]) for key in here)
 
 
+def test_numbers_drawn_evenly_leave_no_gap() -> None:
+    drawn = [Draw.of(1, step, 9).evenly(8) for step in range(300)]
+    for numbers in drawn:
+        assert numbers.sort().values.diff().max() < 0.126 and numbers.min() >= 0 and numbers.max() < 1
+    first = torch.stack(drawn)[:, 0]
+    assert first.mean() == pytest.approx(0.5, abs=0.05) and first.std() == pytest.approx(12**-0.5, abs=0.03)
+
+
 def test_draws_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(Draw.of(1, 5, 9).randn(3), Draw.of(1, 5, 9).randn(3))
     assert not torch.equal(Draw.of(1, 5, 9).randn(3), Draw.of(1, 6, 9).randn(3))

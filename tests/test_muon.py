@@ -25,8 +25,9 @@ def test_no_gradient_at_all_is_no_step() -> None:
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon of its own")
 def test_its_steps_are_those_of_torchs_own() -> None:
     torch.manual_seed(0)
-    ours = [torch.nn.Parameter(torch.randn(*shape)) for shape in ((12, 40), (40, 12), (12, 40), (7, 7))]
-    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    shapes = (12, 40), (40, 12), (12, 40), (7, 7), (12, 4, 3, 3)
+    ours = [torch.nn.Parameter(torch.randn(*shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().flatten(1).clone()) for p in ours]  # a kernel as a matrix
     idle = torch.nn.Parameter(torch.ones(3, 3))  # has no gradient
     optimizers = (
         Muon([*ours, idle], 0.02, weight_decay=0.1),
@@ -35,10 +36,11 @@ def test_its_steps_are_those_of_torchs_own() -> None:
     before = [p.detach().clone() for p in ours]
     for _ in range(5):
         for mine, their in zip(ours, theirs, strict=True):
-            mine.grad = their.grad = torch.randn_like(mine)
+            mine.grad = torch.randn_like(mine)
+            their.grad = mine.grad.flatten(1)
         for optimizer in optimizers:
             optimizer.step()
     assert idle.eq(1).all()
     for mine, their, was in zip(ours, theirs, before, strict=True):
-        apart, moved = (mine - their).norm(), (their - was).norm()
+        apart, moved = (mine.flatten(1) - their).norm(), (mine - was).norm()
         assert moved > 0.1 and apart < 0.03 * moved, "bfloat16 has three digits"

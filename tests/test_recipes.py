@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from framewright.controls.flow_completion import FlowCompletion
 from framewright.demo import files, fit, hints, render
-from framewright.demo.data import pixels
+from framewright.demo.data import NEAR, SETTLED, covered, pixels, shape_weights
 from framewright.demo.files import MOTION, UNET
 from framewright.demo.fit import Draw, Run
 from framewright.demo.probe import Probe
+from framewright.demo.recipes import timesteps
 from framewright.demo.recipes_control import Led, bent, train_control, train_follow
 from framewright.demo.recipes_flow import train_completion
 from framewright.demo.recipes_known import train_known
-from framewright.demo.recipes_motion import Frozen, covered, train_drift, train_motion, weighed
+from framewright.demo.recipes_motion import Frozen, train_drift, train_motion, weighed
 from framewright.demo.recipes_sparse import train_sparse
 from framewright.demo.text import WordEncoder
 from framewright.demo.vae import SmallVAE
@@ -39,7 +41,7 @@ def motion() -> MotionModel:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(fit, "EMA", 0.0)  # the weights of the last step, not their average
+    monkeypatch.setattr(fit, "AVERAGED", 0.0)  # the weights of the last step, not their average
     return Run("tiny", 1, 2, tmp_path)
 
 
@@ -75,6 +77,26 @@ def test_a_shape_is_found_by_its_colour() -> None:
     found = covered(frames)
     assert (found == (true > 0.5)).float().mean() > 0.99
     assert found.flatten(1).any(1).all()
+
+
+def test_a_shape_and_what_is_around_it_count_more_once_it_can_be_seen() -> None:
+    scene = Scene(
+        Subject("red", "square", "still", "striped"), x=32, y=32, angle=0, radius=8, phase=0, speed=2,
+        tone=0.5, ground_phase=(0, 0),
+    )  # fmt: skip
+    frames = pixels([render.frame(scene, 0)] * 2)
+    seen, hidden = shape_weights(frames, torch.tensor([SETTLED - 1, SETTLED]))
+    assert hidden.eq(1).all() and set(seen.unique().tolist()) == {1.0, NEAR}
+    near = F.interpolate(seen[None], scale_factor=4)[0] > 1
+    shape = covered(frames)[0] > 0
+    assert near[shape].all() and shape.sum() < near.sum() < 4 * shape.sum()
+
+
+def test_timesteps_lie_around_the_middle_and_reach_everywhere() -> None:
+    drawn = torch.cat([timesteps(Draw.of(1, step, 9), 64) for step in range(200)])
+    assert drawn.min() < 20 and 980 < drawn.max() < 1000
+    middle = ((drawn > 300) & (drawn < 800)).float().mean()
+    assert 0.55 < middle < 0.75, "half of them, were each as likely"
 
 
 def test_a_probe_learns_what_activations_hold_and_leaves_them() -> None:
