@@ -5,9 +5,8 @@ import pytest
 import torch
 from framewright.demo import render
 from framewright.demo.clips import PACED, TORN, Clips, Noise, captions_of
-from framewright.demo.data import pixels
+from framewright.demo.data import COLOURED, pixels
 from framewright.demo.fit import Draw
-from framewright.demo.recipes_motion import COLOURED
 from framewright.demo.world import FRAMES, MOTIONS, Scene, Subject, subjects
 
 COUNT = 40
