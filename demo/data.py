@@ -39,8 +39,8 @@ def covered(frames: Tensor) -> Tensor:
 def shape_weights(frames: Tensor, at: Tensor) -> Tensor:
     """How much errors count at each place of the latents [N, 1, h, w]; without it the ground is most of them.
 
-    Frames [N, 3, H, W] at timesteps [N]. Where noise hides the shape, all count the same: weights by its place
-    would move what is best to predict.
+    Frames [N, 3, H, W] at timesteps [N]. Where noise hides the shape, all count the same: weights by
+    its place would move what is best to predict.
     """
     near = F.max_pool2d(F.max_pool2d(covered(frames), DOWNSCALE), 3, stride=1, padding=1)
     return 1 + (NEAR - 1) * near * (at < SETTLED).view(-1, 1, 1, 1)
